@@ -1,0 +1,1 @@
+"""AI-written, contract-checked HTTP mocks for tests."""

@@ -1,0 +1,1 @@
+"""The test side: the collector and its sync façade."""

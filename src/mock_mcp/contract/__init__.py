@@ -1,0 +1,1 @@
+"""OpenAPI and JSON Schema: load, find, compile, validate, condense, sample."""

@@ -1,0 +1,1 @@
+"""The pure core: the broker's state machine and the client's grouping policy."""

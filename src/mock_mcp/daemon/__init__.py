@@ -1,0 +1,1 @@
+"""The daemon process: HTTP and WebSocket shells over the broker."""

@@ -1,0 +1,187 @@
+"""The frozen values that travel through the house.
+
+Field names are snake_case in Python and camelCase on the wire (``requestId``); the renaming is part
+of each struct, so a value is encoded and decoded with ``msgspec`` and nothing else. An optional
+field that is ``None`` is omitted when encoded. Durations carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "BatchInfo",
+    "Claim",
+    "ClaimInfo",
+    "DaemonInfo",
+    "DaemonStatus",
+    "HistoryEntry",
+    "Mock",
+    "MockRequest",
+    "Provided",
+    "RunInfo",
+    "TestMeta",
+    "Violation",
+]
+
+
+class _Value(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A frozen value with camelCase wire names whose absent fields are omitted."""
+
+
+class TestMeta(_Value, frozen=True):
+    """Name the test a run belongs to: its file and, where known, its name."""
+
+    __test__ = False  # pytest must not collect a class because its name begins with "Test"
+
+    test_file: str | None = None
+    test_name: str | None = None
+
+
+class MockRequest(_Value, frozen=True):
+    """One intercepted HTTP request that waits for a mock.
+
+    ``json`` is the request object exactly as the test sent it, unknown keys included (DESIGN
+    section 3: everything but the three typed fields is opaque and echoed).
+    """
+
+    request_id: str
+    endpoint: str
+    method: str
+    json: msgspec.Raw
+
+
+class Mock(_Value, frozen=True):
+    """The answer to one request.
+
+    ``data`` is the body (any JSON value), ``status`` an HTTP status from 100 to 599 (200 when
+    absent), ``headers`` map a name to one value or to a list of values, ``delay_ms`` is how long
+    the test waits before it sees the answer.
+    """
+
+    request_id: str
+    data: Any
+    status: int | None = None
+    headers: dict[str, str | list[str]] | None = None
+    delay_ms: float | None = None
+
+
+class Violation(_Value, frozen=True, omit_defaults=False):
+    """One place where a mock (or a request) breaks its contract.
+
+    ``pointer`` is a JSON pointer into the checked value (``/body/items/0/id``, ``/status``,
+    ``/headers/content-type``), ``keyword`` the broken rule, ``expected`` and ``actual`` bounded
+    excerpts, ``hint`` the sentence that says how to repair it.
+    """
+
+    request_id: str
+    pointer: str
+    keyword: str
+    expected: str
+    actual: str
+    hint: str
+
+
+class HistoryEntry(_Value, frozen=True):
+    """One earlier claim of a batch that ended without an answer, or one rejection of its data.
+
+    ``outcome`` is ``released``, ``expired`` or ``rejected``; ``reason`` is what the responder or
+    the contract gate said.
+    """
+
+    outcome: str
+    adapter_id: str
+    reason: str | None = None
+
+
+class Claim(_Value, frozen=True, omit_defaults=False):
+    """A batch under a lease: the result of ``claimNextBatch``.
+
+    ``requests`` are the request objects as the test sent them. ``lease_until`` is Unix
+    milliseconds, for people: the lease itself is counted on the daemon's monotonic clock.
+    """
+
+    batch_id: str
+    run_id: str
+    requests: list[dict[str, Any]]
+    claim_token: str
+    lease_until: int
+    attempts: int = 0
+    history: list[HistoryEntry] = []
+
+
+class ClaimInfo(_Value, frozen=True):
+    """Who holds a batch and until when (Unix milliseconds); never the token."""
+
+    adapter_id: str
+    lease_until: int
+
+
+class BatchInfo(_Value, frozen=True):
+    """A read-only view of one batch. ``status`` is ``pending``, ``claimed`` or ``fulfilled``."""
+
+    batch_id: str
+    run_id: str
+    requests: list[dict[str, Any]]
+    status: str
+    created_at: int
+    claim: ClaimInfo | None = None
+
+
+class Provided(_Value, frozen=True, omit_defaults=False):
+    """The daemon's answer to ``provideBatch``.
+
+    ``delivered`` is false when the test has not acknowledged the result yet (it is kept for its
+    reconnect) or no longer wants it; ``message`` says which.
+    """
+
+    ok: bool
+    message: str
+    delivered: bool = True
+
+
+class RunInfo(_Value, frozen=True):
+    """One connected test process. ``started_at`` is ISO 8601, ``last_seen`` Unix milliseconds."""
+
+    run_id: str
+    pid: float
+    cwd: str
+    started_at: str
+    last_seen: int
+    pending_batches: int
+    test_meta: TestMeta | None = None
+
+
+class DaemonStatus(_Value, frozen=True):
+    """The result of ``getStatus``. ``uptime`` is milliseconds; ``total_batches`` counts every
+    batch the daemon holds: pending, claimed, and fulfilled but not yet forgotten.
+    """
+
+    version: str
+    project_id: str
+    project_root: str
+    pid: int
+    uptime: int
+    runs: int
+    pending: int
+    claimed: int
+    total_batches: int
+    protocol: int | None = None
+
+
+class DaemonInfo(_Value, frozen=True):
+    """The registry entry of one daemon (``<projectId>.json``, DESIGN section 7)."""
+
+    project_id: str
+    project_root: str
+    ipc_path: str
+    token: str
+    pid: int
+    started_at: str
+    version: str
+
+    def __repr__(self) -> str:
+        """Show everything but the token, which must not reach a log."""
+        return f"DaemonInfo(project_root={self.project_root!r}, pid={self.pid}, ipc_path={self.ipc_path!r})"

@@ -1,0 +1,1 @@
+"""Messages of both channels and their encoding, with the limits that guard them."""
