@@ -39,9 +39,9 @@ __all__ = [
     "NotClaimed",
     "RequestTimeout",
     "RunReplaced",
-    "RunUnknown",
-    "UnknownBatch",
     "Unauthorized",
+    "UnknownBatch",
+    "UnknownRun",
     "VersionMismatch",
     "error_from_rpc",
 ]
@@ -112,7 +112,7 @@ class UnknownBatch(MockMcpError):
     rpc_code = -32000
 
 
-class RunUnknown(MockMcpError):
+class UnknownRun(MockMcpError):
     """No such run: its test process is not connected."""
 
     code = "unknown-run"
@@ -147,7 +147,7 @@ class LeaseEnded(MockMcpError):
     rpc_code = -32003
 
 
-class ContractViolation(MockMcpError):  # noqa: N818 - the field's word
+class ContractViolation(MockMcpError):
     """A mock or a request breaks the API's contract.
 
     ``violations`` lists every broken rule; ``accepted`` holds the ids of the mocks that were valid.
