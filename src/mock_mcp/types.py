@@ -7,7 +7,7 @@ field that is ``None`` is omitted when encoded. Durations carry their unit in th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -58,14 +58,14 @@ class Mock(_Value, frozen=True):
 
     ``data`` is the body (any JSON value), ``status`` an HTTP status from 100 to 599 (200 when
     absent), ``headers`` map a name to one value or to a list of values, ``delay_ms`` is how long
-    the test waits before it sees the answer.
+    the test waits before it sees the answer (up to ten minutes).
     """
 
     request_id: str
     data: Any
-    status: int | None = None
+    status: Annotated[int, msgspec.Meta(ge=100, le=599)] | None = None
     headers: dict[str, str | list[str]] | None = None
-    delay_ms: float | None = None
+    delay_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
 
 
 class Violation(_Value, frozen=True, omit_defaults=False):
@@ -155,8 +155,10 @@ class RunInfo(_Value, frozen=True):
 
 
 class DaemonStatus(_Value, frozen=True):
-    """The result of ``getStatus``. ``uptime`` is milliseconds; ``total_batches`` counts every
-    batch the daemon holds: pending, claimed, and fulfilled but not yet forgotten.
+    """The result of ``getStatus``.
+
+    ``uptime`` is milliseconds; ``total_batches`` counts the batches submitted since the daemon
+    started.
     """
 
     version: str
@@ -184,4 +186,4 @@ class DaemonInfo(_Value, frozen=True):
 
     def __repr__(self) -> str:
         """Show everything but the token, which must not reach a log."""
-        return f"DaemonInfo(project_root={self.project_root!r}, pid={self.pid}, ipc_path={self.ipc_path!r})"
+        return f"DaemonInfo(project_root={self.project_root!r}, pid={self.pid})"

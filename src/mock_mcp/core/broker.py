@@ -10,14 +10,16 @@ can renew, release or answer it. Strategy:
   deadlines first, so a late timer changes nothing.
 - A method that raises has changed nothing and left no effect: all checks come before the first
   write.
-- A batch keeps its place: the queue is ordered by a sequence number given at submission, and a batch
-  that comes back is put at its number, not at the tail.
+- A batch keeps its place: the queue is ordered by a sequence number given at submission, and a
+  batch that comes back is put at its number, not at the tail.
 
 ::
 
     submit → PENDING → claim → CLAIMED → provide → FULFILLED → acknowledge → (forgotten)
                 ↑                  │
-                └─ release, expiry ┘      cancel, time to live, given up, end of the run → (forgotten)
+                └─ release, expiry ┘
+
+    from any state: cancel, time to live, given up, end of the run → (forgotten)
 """
 
 from __future__ import annotations
@@ -488,8 +490,8 @@ class Broker:
     ) -> BatchState:
         """Park a batch, or join the one with this id.
 
-        Joining: a parked or claimed batch goes on (requests that are no longer named are cancelled),
-        a result that was not acknowledged is delivered again.
+        Joining: a parked or claimed batch goes on (requests that are no longer named are
+        cancelled), a result that was not acknowledged is delivered again.
 
         Raises:
             UnknownRun: The run is not connected.

@@ -1,0 +1,77 @@
+"""JSON in and out, with the checks that opaque values need before they are passed on.
+
+Everything a peer sends is decoded once in full: that is what finds malformed JSON, NaN, lone
+surrogates, invalid UTF-8 and numbers nobody can represent, wherever they hide. Values that must be
+echoed unchanged are then cut out of the same bytes as `msgspec.Raw`.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import msgspec
+
+from mock_mcp.errors import InvalidMessage, LimitExceeded, ParseError
+
+__all__ = ["check_depth", "convert", "decode", "encode"]
+
+T = TypeVar("T")
+
+encode = msgspec.json.Encoder().encode
+"""Encode any value of this project as UTF-8 JSON."""
+
+_decode = msgspec.json.Decoder().decode
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEP = [1 if byte in b"[{" else -1 for byte in range(256)]
+
+
+def check_depth(text: bytes, depth: int) -> None:
+    """Check how deep a JSON text nests.
+
+    Raises:
+        LimitExceeded: Deeper than ``depth`` arrays and objects.
+    """
+    if text.count(b"{") + text.count(b"[") <= depth:
+        return
+    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > depth:
+        raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
+
+
+def decode(text: bytes, depth: int) -> Any:
+    """Decode a JSON text and check everything in it.
+
+    Args:
+        text: UTF-8 bytes.
+        depth: Deepest nesting accepted.
+
+    Raises:
+        ParseError: Not JSON (RFC 8259) in UTF-8.
+        InvalidMessage: A number no peer could represent.
+        LimitExceeded: Nested too deep.
+    """
+    try:
+        value = _decode(text)
+    except RecursionError:
+        raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).") from None
+    except msgspec.ValidationError as exc:
+        raise InvalidMessage(f"The JSON cannot be represented: {exc}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ParseError(f"Not JSON in UTF-8: {exc}") from None
+    check_depth(text, depth)
+    return value
+
+
+def convert(value: Any, type_: type[T]) -> T:
+    """Convert decoded JSON into a struct.
+
+    Raises:
+        InvalidMessage: The message names the field and what is wrong with it.
+    """
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as exc:
+        raise InvalidMessage(str(exc)) from None
