@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mock_mcp.types import Violation
 
 __all__ = [
+    "AlreadyRunning",
     "BatchExpired",
     "BatchGivenUp",
     "BatchRefused",
@@ -37,6 +38,7 @@ __all__ = [
     "MockMcpError",
     "MocksMismatch",
     "NotClaimed",
+    "ParseError",
     "RequestTimeout",
     "RunReplaced",
     "Unauthorized",
@@ -250,6 +252,12 @@ class DaemonStartFailed(MockMcpError):
     """The daemon process could not be started; the message quotes its reason."""
 
     code = "daemon-start-failed"
+
+
+class AlreadyRunning(MockMcpError):
+    """Another daemon serves the project; nothing was started."""
+
+    code = "already-running"
 
 
 class VersionMismatch(MockMcpError):

@@ -24,6 +24,7 @@ __all__ = [
     "RunInfo",
     "TestMeta",
     "Violation",
+    "Waiting",
 ]
 
 
@@ -171,6 +172,13 @@ class DaemonStatus(_Value, frozen=True):
     claimed: int
     total_batches: int
     protocol: int | None = None
+
+
+class Waiting(_Value, frozen=True):
+    """The result of ``waitForBatch``: claimable batches, and when the oldest was created."""
+
+    pending: int
+    oldest_created_at: int | None = None
 
 
 class DaemonInfo(_Value, frozen=True):

@@ -12,12 +12,16 @@ from mock_mcp.types import Mock
 from mock_mcp.wire.json import convert, decode, encode
 
 __all__ = [
+    "METHOD_OF",
     "TOKEN_HEADER",
+    "BatchStatus",
+    "CallRefused",
     "ClaimNextBatch",
     "GetBatch",
     "GetStatus",
     "ListBatches",
     "ListRuns",
+    "Params",
     "ProvideBatch",
     "ReleaseBatch",
     "RenewClaim",
@@ -33,19 +37,22 @@ TOKEN_HEADER = "x-mock-mcp-token"  # noqa: S105 - the header's name, not a secre
 DEFAULT_LEASE_MS = 30_000
 
 
-class _Params(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+BatchStatus = Literal["pending", "claimed", "fulfilled"]
+
+
+class Params(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The parameters of one method."""
 
 
-class GetStatus(_Params, frozen=True):
+class GetStatus(Params, frozen=True):
     """No parameters."""
 
 
-class ListRuns(_Params, frozen=True):
+class ListRuns(Params, frozen=True):
     """No parameters."""
 
 
-class ClaimNextBatch(_Params, frozen=True):
+class ClaimNextBatch(Params, frozen=True):
     """Claim the oldest claimable batch, of one run or with one id if given."""
 
     adapter_id: str
@@ -54,13 +61,13 @@ class ClaimNextBatch(_Params, frozen=True):
     batch_id: str | None = None
 
 
-class GetBatch(_Params, frozen=True):
+class GetBatch(Params, frozen=True):
     """Read one batch."""
 
     batch_id: str
 
 
-class ProvideBatch(_Params, frozen=True):
+class ProvideBatch(Params, frozen=True):
     """Answer a claimed batch with exactly one mock per request."""
 
     adapter_id: str
@@ -69,7 +76,7 @@ class ProvideBatch(_Params, frozen=True):
     mocks: list[Mock]
 
 
-class ReleaseBatch(_Params, frozen=True):
+class ReleaseBatch(Params, frozen=True):
     """Give a claimed batch back."""
 
     adapter_id: str
@@ -78,7 +85,7 @@ class ReleaseBatch(_Params, frozen=True):
     reason: str | None = None
 
 
-class RenewClaim(_Params, frozen=True):
+class RenewClaim(Params, frozen=True):
     """Restart a lease."""
 
     adapter_id: str
@@ -87,25 +94,25 @@ class RenewClaim(_Params, frozen=True):
     lease_ms: float | None = None
 
 
-class WaitForBatch(_Params, frozen=True):
+class WaitForBatch(Params, frozen=True):
     """Answer when something is claimable or ``wait_ms`` is over."""
 
     wait_ms: float
     run_id: str | None = None
 
 
-class ListBatches(_Params, frozen=True):
+class ListBatches(Params, frozen=True):
     """Read batches, of one run or one status if given."""
 
     run_id: str | None = None
-    status: Literal["pending", "claimed", "fulfilled"] | None = None
+    status: BatchStatus | None = None
 
 
-class Shutdown(_Params, frozen=True):
+class Shutdown(Params, frozen=True):
     """No parameters."""
 
 
-_METHODS: Mapping[str, type[_Params]] = {
+_METHODS: Mapping[str, type[Params]] = {
     "getStatus": GetStatus,
     "listRuns": ListRuns,
     "claimNextBatch": ClaimNextBatch,
@@ -117,7 +124,7 @@ _METHODS: Mapping[str, type[_Params]] = {
     "listBatches": ListBatches,
     "shutdown": Shutdown,
 }
-METHOD_OF: Mapping[type[_Params], str] = {cls: name for name, cls in _METHODS.items()}
+METHOD_OF: Mapping[type[Params], str] = {cls: name for name, cls in _METHODS.items()}
 
 CallId = str | int | float | None
 
@@ -131,7 +138,7 @@ class CallRefused(Exception):
         self.call_id = call_id
 
 
-def decode_call(text: bytes, depth: int) -> tuple[CallId, _Params]:
+def decode_call(text: bytes, depth: int) -> tuple[CallId, Params]:
     """Decode a request body into its id and typed parameters.
 
     Raises:

@@ -1,0 +1,172 @@
+"""The local connection between processes: a Unix domain socket, or a named pipe on Windows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mock_mcp.errors import DaemonUnreachable, InsecurePath
+
+__all__ = ["IpcServer", "check_peer", "connect_ipc", "is_listening"]
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+_NOT_RUNNING = (errno.ENOENT, errno.ECONNREFUSED)
+_PROBE_TIMEOUT_S = 1.0
+BACKLOG = 512
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """Return the user id at the other end of a Unix socket; None where no system call tells."""
+    if hasattr(socket, "SO_PEERCRED"):
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[1])
+    if sys.platform == "darwin":  # LOCAL_PEERCRED on SOL_LOCAL: struct xucred {version, uid, …}
+        return int(struct.unpack_from("=II", sock.getsockopt(0, 1, 76))[1])
+    return None
+
+
+def check_peer(sock: socket.socket) -> None:
+    """Check that the process at the other end runs as this user.
+
+    Raises:
+        InsecurePath: It runs as another user.
+    """
+    if sys.platform == "win32":
+        return
+    uid = peer_uid(sock)
+    if uid is not None and uid != os.geteuid():
+        raise InsecurePath(
+            f"The process at the other end of the socket runs as uid {uid}, not {os.geteuid()}; "
+            "only processes of the same user may talk to a daemon."
+        )
+
+
+def is_listening(path: str) -> bool:
+    """Tell whether a process listens at a socket path; a slow one does.
+
+    Raises:
+        InsecurePath: The listener is another user's.
+        OSError: The path cannot be reached for a reason other than that nobody listens.
+    """
+    if sys.platform == "win32":
+        try:
+            with open(path, "r+b", buffering=0):  # noqa: PTH123 - a pipe, not a file
+                return True
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # all instances of the pipe are busy
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_PROBE_TIMEOUT_S)
+        try:
+            sock.connect(path)
+        except TimeoutError:
+            return True  # its backlog is full: slow is not dead
+        except OSError as exc:
+            if exc.errno in _NOT_RUNNING:
+                return False
+            if exc.errno == errno.EAGAIN:
+                return True
+            raise
+        check_peer(sock)
+        return True
+
+
+async def connect_ipc(factory: Callable[[], P], path: str) -> P:
+    """Connect to a daemon and return the protocol made by ``factory``.
+
+    Raises:
+        DaemonUnreachable: Nobody listens there.
+        InsecurePath: The listener is another user's.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if sys.platform == "win32":
+            transport, protocol = await loop.create_pipe_connection(factory, path)  # type: ignore[attr-defined]
+            return protocol  # type: ignore[no-any-return]
+        transport, protocol = await loop.create_unix_connection(factory, path)
+    except OSError as exc:
+        raise DaemonUnreachable(
+            f"No daemon listens at {path!r} ({exc.strerror or exc}). Start one with "
+            "`mock-mcp daemon`, or run a test with MOCK_MCP=1."
+        ) from None
+    try:
+        check_peer(transport.get_extra_info("socket"))
+    except InsecurePath:
+        transport.abort()
+        raise
+    return protocol
+
+
+class IpcServer:
+    """Listen at a socket path, and notice when the path is no longer ours.
+
+    The socket is bound under a temporary name and renamed into place once it listens, so that
+    nobody ever sees a socket that refuses connections; its mode is 0600 whatever the umask.
+
+    Args:
+        factory: Makes the protocol of each connection.
+        path: Where to listen.
+    """
+
+    def __init__(self, factory: Callable[[], asyncio.Protocol], path: str) -> None:
+        self._factory = factory
+        self.path = path
+        self._server: asyncio.Server | None = None
+        self._pipes: list[object] = []
+        self._identity: tuple[int, int] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen; replaces whatever is at the path."""
+        loop = asyncio.get_running_loop()
+        if sys.platform == "win32":
+            self._pipes = await loop.start_serving_pipe(self._factory, self.path)  # type: ignore[attr-defined]
+            return
+        final = Path(self.path)
+        temporary = final.with_name(f".{secrets.token_hex(4)}")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(str(temporary))
+            temporary.chmod(0o600)  # before it listens, so at no time can others connect
+            sock.setblocking(False)
+            self._server = await loop.create_unix_server(self._factory, sock=sock, backlog=BACKLOG)
+            found = temporary.lstat()
+            self._identity = (found.st_dev, found.st_ino)
+            temporary.rename(final)
+        except BaseException:
+            sock.close()
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to this server."""
+        if sys.platform == "win32":
+            return True
+        try:
+            found = Path(self.path).lstat()
+        except OSError:
+            return False
+        return stat.S_ISSOCK(found.st_mode) and self._identity == (found.st_dev, found.st_ino)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket if it is still this server's."""
+        if self._server is not None:
+            if self.is_in_place():
+                Path(self.path).unlink(missing_ok=True)
+            self._server.close()
+            self._server = None
+        for pipe in self._pipes:
+            pipe.close()  # type: ignore[attr-defined]
+        self._pipes = []

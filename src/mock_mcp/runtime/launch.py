@@ -1,0 +1,272 @@
+"""Find the project's daemon, or start it: exactly one, whatever races.
+
+Strategy: a daemon is found by connecting to its socket, never by a pid. Only when nobody listens
+(ENOENT, ECONNREFUSED) does a process take the project's start lock, look again, spawn the daemon
+and wait for its word on a pipe. The daemon itself holds a second lock for life, so even starters
+that bypass the first one cannot make two. A daemon that is slow to accept is alive: it is waited
+for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from mock_mcp.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    DaemonStartFailed,
+    DaemonUnreachable,
+    InsecurePath,
+    MockMcpError,
+    VersionMismatch,
+)
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.ipc import is_listening
+from mock_mcp.runtime.locks import FileLock
+from mock_mcp.runtime.project import Project, display_path
+from mock_mcp.types import DaemonInfo
+
+__all__ = [
+    "START_TIMEOUT_S",
+    "Readiness",
+    "ensure_daemon_running",
+    "ensure_daemon_running_async",
+    "find_daemon",
+    "find_daemons",
+]
+
+START_TIMEOUT_S = 15.0
+"""How long a start may take: a hundred times the usual, for machines under load."""
+_RETRY_S = 0.01
+_LOG_TAIL_BYTES = 2000
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What a starting daemon that gives up writes on its readiness pipe: the reason.
+
+    A daemon that is ready writes an empty line instead.
+    """
+
+    code: str
+    message: str
+
+
+def find_daemon(project: Project, cache: CacheDirectory) -> DaemonInfo | None:
+    """Return the running daemon of a project, or None.
+
+    Raises:
+        InsecurePath: Its registry or socket is not private.
+    """
+    if not is_listening(cache.ipc_path(project.id)):
+        return None
+    return cache.read(project.id)
+
+
+def find_daemons(
+    cache: CacheDirectory, logger: logging.Logger | None = None
+) -> Iterator[DaemonInfo]:
+    """Yield the daemons that run, of every project; an unsafe registry is logged and skipped."""
+    logger = logger or logging.getLogger(__name__)
+    for project_id in cache.project_ids():
+        try:
+            if is_listening(cache.ipc_path(project_id)) and (info := cache.read(project_id)):
+                yield info
+        except (InsecurePath, OSError) as exc:
+            logger.warning("skipping daemon %s: %s", project_id, exc)
+
+
+def ensure_daemon_running(
+    project_root: str | os.PathLike[str] | None = None,
+    *,
+    file_path: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+    logger: logging.Logger | None = None,
+) -> DaemonInfo:
+    """Return the project's daemon, starting it if none runs.
+
+    Args:
+        project_root: The project's root; when None it is found from ``file_path``, else from the
+            working directory.
+        file_path: A file of the project, usually the test.
+        cache_dir: The directory that holds ``mock-mcp/``; the started daemon uses it too.
+        timeout_s: Seconds to wait for a daemon that starts or is slow.
+        logger: Where progress is logged.
+
+    Raises:
+        DaemonStartFailed: The process ended before it was ready; the message quotes its reason.
+        DaemonUnreachable: Nothing was ready within the timeout.
+        VersionMismatch: A daemon of another implementation serves the project.
+        InsecurePath: The cache directory or the socket is not private.
+        ConfigurationError: The project root or cache directory cannot be used.
+    """
+    logger = logger or logging.getLogger(__name__)
+    project = Project.resolve(project_root, file_path)
+    cache = CacheDirectory(cache_dir)
+    if info := find_daemon(project, cache):
+        return info
+    deadline = time.monotonic() + timeout_s
+    with FileLock(cache.start_lock(project.id)) as lock:
+        if not lock.acquire(timeout_s):
+            raise _too_slow(project, timeout_s)
+        while True:
+            if info := find_daemon(project, cache):
+                return info
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                raise _too_slow(project, timeout_s)
+            if is_listening(cache.ipc_path(project.id)):
+                time.sleep(_RETRY_S)  # alive without a registry: it will write it again
+                continue
+            logger.debug("starting a daemon for %s", project.root)
+            _spawn(project, cache, remaining_s)
+
+
+async def ensure_daemon_running_async(
+    project_root: str | os.PathLike[str] | None = None,
+    *,
+    file_path: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+    logger: logging.Logger | None = None,
+) -> DaemonInfo:
+    """Return the project's daemon as `ensure_daemon_running` does, without blocking the loop."""
+    return await asyncio.to_thread(
+        ensure_daemon_running,
+        project_root,
+        file_path=file_path,
+        cache_dir=cache_dir,
+        timeout_s=timeout_s,
+        logger=logger,
+    )
+
+
+def _too_slow(project: Project, timeout_s: float) -> DaemonUnreachable:
+    return DaemonUnreachable(
+        f"No daemon for {display_path(project.root)} was ready within {timeout_s:g} s; "
+        "`mock-mcp status` says what runs."
+    )
+
+
+def _spawn(project: Project, cache: CacheDirectory, timeout_s: float) -> None:
+    """Start a daemon process and wait until it is ready, or another one is."""
+    if not sys.executable:
+        raise ConfigurationError(
+            "This interpreter does not know its own path (sys.executable is empty); start the "
+            "daemon yourself with `mock-mcp daemon`."
+        )
+    command = [sys.executable, "-P", "-m", "mock_mcp", "daemon"]
+    command += ["--project-root", str(project.root)]
+    log_path = cache.logs(project.id) / "daemon.log"
+    log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        env = {**os.environ, "MOCK_MCP_CACHE_DIR": str(cache.base)}
+        if sys.platform == "win32":
+            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log_fd,
+                stderr=log_fd,
+                env=env,
+                creationflags=flags,
+            )
+            _reap(process)
+            _await_listener(process, project, cache, log_path, timeout_s)
+            return
+        read_fd, write_fd = os.pipe()
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                [*command, "--ready-fd", str(write_fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=log_fd,
+                stderr=log_fd,
+                env=env,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=(write_fd,),
+            )
+        finally:
+            os.close(write_fd)
+        _reap(process)
+        try:
+            _await_ready(read_fd, log_path, project, timeout_s)
+        finally:
+            os.close(read_fd)
+    finally:
+        os.close(log_fd)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Collect the daemon's exit status whenever it comes, so that no zombie stays."""
+    threading.Thread(target=process.wait, name="mock-mcp-reaper", daemon=True).start()
+
+
+def _await_ready(read_fd: int, log_path: Path, project: Project, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    text = b""
+    poll = select.poll()
+    poll.register(read_fd, select.POLLIN | select.POLLHUP)
+    while not text.endswith(b"\n"):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise _too_slow(project, timeout_s)
+        chunk = os.read(read_fd, 4096)
+        if not chunk:
+            raise DaemonStartFailed(
+                f"The daemon for {display_path(project.root)} ended before it was ready"
+                f"{_log_tail(log_path)}"
+            )
+        text += chunk
+    if text == b"\n":
+        return
+    answer = msgspec.json.decode(text, type=Readiness)
+    if answer.code == AlreadyRunning.code:
+        time.sleep(_RETRY_S)
+        return
+    raise _start_error(answer)
+
+
+def _start_error(answer: Readiness) -> MockMcpError:
+    for cls in (VersionMismatch, InsecurePath, ConfigurationError):
+        if answer.code == cls.code:
+            return cls(answer.message)
+    return DaemonStartFailed(answer.message)
+
+
+def _await_listener(
+    process: subprocess.Popen[bytes],
+    project: Project,
+    cache: CacheDirectory,
+    log_path: Path,
+    timeout_s: float,
+) -> None:
+    """Wait as `_await_ready` does where a process inherits no descriptors (Windows)."""
+    deadline = time.monotonic() + timeout_s
+    while not is_listening(cache.ipc_path(project.id)):
+        if process.poll() is not None and process.returncode != 0:
+            raise DaemonStartFailed(
+                f"The daemon for {display_path(project.root)} ended before it was ready"
+                f"{_log_tail(log_path)}"
+            )
+        if time.monotonic() >= deadline:
+            raise _too_slow(project, timeout_s)
+        time.sleep(_RETRY_S)
+
+
+def _log_tail(log_path: Path) -> str:
+    tail = ""
+    with contextlib.suppress(OSError):
+        tail = log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
+    return f"; its log {display_path(log_path)} ends:\n{tail}" if tail else "; its log is empty."
