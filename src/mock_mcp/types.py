@@ -147,7 +147,7 @@ class RunInfo(_Value, frozen=True):
     """One connected test process. ``started_at`` is ISO 8601, ``last_seen`` Unix milliseconds."""
 
     run_id: str
-    pid: float
+    pid: int | float
     cwd: str
     started_at: str
     last_seen: int

@@ -392,6 +392,10 @@ class Broker:
             raise self._unknown(batch_id)
         return batch
 
+    def holds(self, batch_id: str) -> bool:
+        """Tell whether the batch is parked, claimed, or waits for its acknowledgement."""
+        return batch_id in self._batches
+
     def fulfilled(self, batch_id: str) -> tuple[str, tuple[MockRequest, ...], float] | None:
         """Return (run id, requests, creation time) of a batch answered a short while ago."""
         ended = self._ended.get(batch_id)

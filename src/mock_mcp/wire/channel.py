@@ -73,7 +73,7 @@ class HelloTest(_Message, frozen=True, tag="HELLO_TEST"):
 
     token: str
     run_id: str
-    pid: float
+    pid: int | float
     cwd: str
     test_meta: TestMeta | None = None
     protocol: int | None = None

@@ -1,0 +1,93 @@
+"""The ``mock-mcp`` command: one small file per command, imported when it is used.
+
+Exit codes: 0 done or running, 1 error, 2 wrong usage, 3 not running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mock_mcp._version import __version__
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "adapter": "serve an AI assistant over MCP (stdio); what MCP clients start",
+    "daemon": "run the project's daemon in the foreground",
+    "status": "say what runs: the project's daemon, its runs and batches",
+    "stop": "stop the project's daemon and wait until it is gone",
+    "demo": "show the whole product at work, without an AI account",
+    "check-contract": "read OpenAPI documents and say what mock-mcp makes of them",
+    "help": "show this help, or that of a command",
+    "version": "show the version",
+}
+"""Every command with its one-line summary; each lives in the module of its name."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Without a command it is ``adapter`` when standard input is not a terminal (an MCP client is on
+    the other end), else ``help``.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--version"], ["-V"], ["version"]):
+        print(f"mock-mcp {__version__}")
+        return 0
+    if not arguments or arguments[0].startswith("--project-root"):
+        arguments.insert(0, "help" if sys.stdin is None or sys.stdin.isatty() else "adapter")
+    if arguments[0] == "help" and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
+    # Only the module of the command that is asked for is imported.
+    parser = build_parser(arguments[:1])
+    options = parser.parse_args(arguments)
+    if options.command == "help":
+        build_parser(()).print_help()
+        return 0
+    from mock_mcp.errors import MockMcpError
+
+    try:
+        return int(options.run(options))
+    except MockMcpError as exc:
+        print(f"mock-mcp: {exc.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Build the parser; the options of a command are added only if it is in ``configured``."""
+    parser = argparse.ArgumentParser(
+        prog="mock-mcp",
+        description="AI-written, contract-checked HTTP mocks for tests.",
+        epilog="Exit codes: 0 done or running, 1 error, 2 wrong usage, 3 not running.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"mock-mcp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=_sentence(summary), allow_abbrev=False
+        )
+        if name in configured and name not in ("help", "version"):
+            module = importlib.import_module(f"mock_mcp.cli.{name.replace('-', '_')}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def add_project_root(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the project."""
+    parser.add_argument(
+        "--project-root",
+        metavar="DIR",
+        help="the project (default: the nearest folder above with .git, pyproject.toml or "
+        "package.json)",
+    )
+
+
+def _sentence(summary: str) -> str:
+    return summary[0].upper() + summary[1:] + "."

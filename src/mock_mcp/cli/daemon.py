@@ -1,0 +1,91 @@
+"""``mock-mcp daemon``: run the project's daemon in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import msgspec
+
+from mock_mcp.cli import add_project_root
+from mock_mcp.daemon import MockMcpDaemon
+from mock_mcp.errors import MockMcpError
+from mock_mcp.limits import Limits
+from mock_mcp.runtime.launch import Readiness
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_project_root(parser)
+    parser.add_argument(
+        "--log-batches",
+        action="store_true",
+        default=None,
+        help="write every batch to the batch log (also: MOCK_MCP_LOG=1)",
+    )
+    parser.add_argument(
+        "--idle-minutes",
+        type=float,
+        metavar="N",
+        help="stop after N minutes without a test (default 10; 0: never)",
+    )
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until stopped; return the exit code."""
+    started = options.ready_fd is not None
+    logging.basicConfig(
+        level=logging.INFO if started else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_serve(options))
+    except MockMcpError as exc:
+        if started:
+            _tell(options.ready_fd, msgspec.json.encode(Readiness(exc.code, exc.message)) + b"\n")
+        raise
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    limits = Limits()
+    if options.idle_minutes is not None:
+        idle_s = options.idle_minutes * 60 or None
+        limits = msgspec.structs.replace(limits, idle_s=idle_s)
+    daemon = MockMcpDaemon(options.project_root, limits=limits, log_batches=options.log_batches)
+    _stop_on_signals(daemon)
+    await daemon.start()
+    if options.ready_fd is not None:
+        _tell(options.ready_fd, b"\n")
+    else:
+        print(f"Serving {daemon.project_root} (pid {os.getpid()}); Ctrl-C stops.", flush=True)
+    await daemon.serve()
+
+
+def _stop_on_signals(daemon: MockMcpDaemon) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform == "win32":
+            signal.signal(
+                number, lambda *_: loop.call_soon_threadsafe(daemon.request_stop) and None
+            )
+        else:
+            loop.add_signal_handler(number, daemon.request_stop)
+
+
+def _tell(fd: int, word: bytes) -> None:
+    """Write the readiness word and close the pipe; the starter may be gone."""
+    try:
+        os.write(fd, word)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)

@@ -1,0 +1,137 @@
+"""The batch log: what was asked, who answered, and exactly what was sent to the model.
+
+One JSON object a line for every effect of the broker, requests and mocks in full. The file is
+private (0600) and rotated by size. A log that cannot be written is reported once and never stops a
+test.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import msgspec
+
+from mock_mcp.core.broker import Broker, Cancelled, Delivered, Effect, Failed, Submitted
+from mock_mcp.wire.json import encode
+
+__all__ = ["BatchLog"]
+
+FILE_BYTES = 10 * 1024 * 1024
+FILES = 5
+
+_WORDS = {
+    "Submitted": "submit",
+    "Claimed": "claim",
+    "Released": "release",
+    "Expired": "expire",
+    "Rejected": "reject",
+    "Delivered": "provide",
+    "Acknowledged": "acknowledge",
+    "Cancelled": "cancel",
+    "Failed": "fail",
+    "Replaced": "replace",
+    "RunEnded": "end-run",
+}
+
+
+class _Clock(Interface):
+    def now(self) -> float: ...
+    def iso(self, moment: float) -> str: ...
+
+
+class BatchLog:
+    """Write effects to ``batches.jsonl`` in a directory.
+
+    Args:
+        directory: A private directory.
+        file_bytes: Size at which the file is rotated.
+        files: Files kept, the current one included.
+        logger: Where a failure to write is reported.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        file_bytes: int = FILE_BYTES,
+        files: int = FILES,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.path = directory / "batches.jsonl"
+        self._file_bytes = file_bytes
+        self._files = files
+        self._logger = logger or logging.getLogger(__name__)
+        self._fd: int | None = None
+        self._size = 0
+        self._failing = False
+
+    def write(self, clock: _Clock, broker: Broker, effect: Effect) -> None:
+        """Append one line for an effect."""
+        entry: dict[str, Any] = {
+            "time": clock.iso(clock.now()),
+            "event": _WORDS[type(effect).__name__],
+            "runId": effect.run_id,
+            **({"batchId": effect.batch_id} if effect.batch_id else {}),
+            **_details(broker, effect),
+        }
+        self._append(encode(entry) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if self._fd is not None and self._size + len(line) > self._file_bytes:
+                self._rotate()
+            if self._fd is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+                self._fd = os.open(self.path, flags, 0o600)
+                os.fchmod(self._fd, 0o600)
+                self._size = os.fstat(self._fd).st_size
+            os.write(self._fd, line)
+            self._size += len(line)
+            self._failing = False
+        except OSError as exc:
+            if not self._failing:
+                self._logger.warning("the batch log %s cannot be written: %s", self.path, exc)
+            self._failing = True
+
+    def _rotate(self) -> None:
+        self.close()
+        for number in range(self._files - 1, 0, -1):
+            older = self.path.with_suffix(f".{number}.jsonl")
+            newer = self.path.with_suffix(f".{number - 1}.jsonl") if number > 1 else self.path
+            if newer.exists():
+                newer.replace(older)
+
+
+def _details(broker: Broker, effect: Effect) -> dict[str, Any]:
+    """Return what the log says of an effect beside its batch."""
+    match effect:
+        case Submitted():
+            batch, run = broker.batch(effect.batch_id), broker.run(effect.run_id)
+            details: dict[str, Any] = {
+                "requests": [request.json for request in batch.requests.values()]
+            }
+            if run.test_meta is not None:
+                details["testMeta"] = run.test_meta
+            return details
+        case Delivered():
+            return {"adapterId": effect.adapter_id, "mocks": effect.mocks}
+        case Failed():
+            return {"code": effect.error.code, "message": effect.error.message}
+        case Cancelled():
+            return {"requestIds": effect.request_ids}
+        case _:
+            return {
+                {"adapter_id": "adapterId", "connection_id": "connectionId"}.get(name, name): value
+                for name, value in msgspec.structs.asdict(effect).items()
+                if name not in ("run_id", "batch_id") and value is not None
+            }

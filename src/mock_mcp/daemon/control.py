@@ -1,0 +1,250 @@
+"""The daemon's end of the control channel (DESIGN section 4): one method per JSON-RPC method.
+
+A method returns its result, or an awaitable when it must wait; it raises a typed error otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from typing import Protocol as Interface
+
+from mock_mcp.core.broker import BatchState, RunState, Status
+from mock_mcp.daemon.hub import Hub
+from mock_mcp.errors import InvalidParams
+from mock_mcp.types import (
+    ClaimInfo,
+    DaemonStatus,
+    MockRequest,
+    Provided,
+    RunInfo,
+    Waiting,
+)
+from mock_mcp.wire import control as wire
+from mock_mcp.wire.channel import PROTOCOL
+
+__all__ = ["Control"]
+
+Result = Any | Awaitable[Any]
+
+
+class _Daemon(Interface):
+    """What the control channel needs to know of the daemon."""
+
+    version: str
+    project_id: str
+    project_root: str
+    started_at: float
+
+    def request_stop(self) -> None: ...
+
+
+class Control:
+    """Answer control calls.
+
+    Args:
+        hub: The broker and its surroundings.
+        daemon: The daemon's identity, and how to stop it.
+    """
+
+    def __init__(self, hub: Hub, daemon: _Daemon) -> None:
+        self._hub = hub
+        self._broker = hub.broker
+        self._clock = hub.clock
+        self._daemon = daemon
+        self._methods: dict[type[wire.Params], Callable[[Any], Result]] = {
+            wire.GetStatus: self.get_status,
+            wire.ListRuns: self.list_runs,
+            wire.ClaimNextBatch: self.claim_next_batch,
+            wire.GetBatch: self.get_batch,
+            wire.ListBatches: self.list_batches,
+            wire.ProvideBatch: self.provide_batch,
+            wire.ReleaseBatch: self.release_batch,
+            wire.RenewClaim: self.renew_claim,
+            wire.WaitForBatch: self.wait_for_batch,
+            wire.Shutdown: self.shutdown,
+        }
+
+    def call(self, params: wire.Params) -> Result:
+        """Carry out one call.
+
+        Raises:
+            MockMcpError: With an ``rpc_code``; nothing was changed.
+        """
+        return self._methods[type(params)](params)
+
+    def health(self) -> dict[str, Any]:
+        """Answer ``GET /health``."""
+        return {
+            "ok": True,
+            "pid": os.getpid(),
+            "version": self._daemon.version,
+            "projectId": self._daemon.project_id,
+            "protocol": PROTOCOL,
+        }
+
+    def get_status(self, params: wire.GetStatus) -> DaemonStatus:
+        """Return identity and counts."""
+        return DaemonStatus(
+            version=self._daemon.version,
+            project_id=self._daemon.project_id,
+            project_root=self._daemon.project_root,
+            pid=os.getpid(),
+            uptime=round((self._clock.now() - self._daemon.started_at) * 1000),
+            runs=len(self._broker.runs),
+            pending=self._broker.pending,
+            claimed=self._broker.claimed,
+            total_batches=self._broker.total_batches,
+            protocol=PROTOCOL,
+        )
+
+    def list_runs(self, params: wire.ListRuns) -> dict[str, Any]:
+        """Return the connected runs."""
+        return {"runs": [self._run_info(run) for run in self._broker.runs.values()]}
+
+    def claim_next_batch(self, params: wire.ClaimNextBatch) -> dict[str, Any] | None:
+        """Lease the oldest claimable batch."""
+        _check_adapter(params.adapter_id, self._hub.limits.id_chars)
+        lease_ms = wire.DEFAULT_LEASE_MS if params.lease_ms is None else params.lease_ms
+        token = secrets.token_hex(16)
+        batch = self._broker.claim(
+            self._clock.now(),
+            params.adapter_id,
+            lease_ms / 1000,
+            token,
+            run_id=params.run_id,
+            batch_id=params.batch_id,
+        )
+        self._hub.settle()
+        if batch is None:
+            return None
+        assert batch.lease_deadline is not None
+        return {
+            "batchId": batch.id,
+            "runId": batch.run_id,
+            "requests": [request.json for request in batch.requests.values()],
+            "claimToken": token,
+            "leaseUntil": self._clock.unix_ms(batch.lease_deadline),
+            "attempts": batch.attempts,
+            "history": batch.history,
+        }
+
+    def get_batch(self, params: wire.GetBatch) -> dict[str, Any]:
+        """Return one batch, also one that was answered a short while ago."""
+        answered = self._broker.fulfilled(params.batch_id)
+        if answered is not None:
+            run_id, requests, created_at = answered
+            return self._view(params.batch_id, run_id, requests, Status.FULFILLED, created_at)
+        return self._batch_info(self._broker.batch(params.batch_id))
+
+    def list_batches(self, params: wire.ListBatches) -> dict[str, Any]:
+        """Return batches in order of submission."""
+        status = None if params.status is None else Status(params.status)
+        batches = self._broker.batches(params.run_id, status)
+        return {"batches": [self._batch_info(batch) for batch in batches]}
+
+    def provide_batch(self, params: wire.ProvideBatch) -> Result:
+        """Answer a claimed batch and wait for the test's acknowledgement."""
+        ignored = self._broker.provide(
+            self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
+        )
+        if ignored is not None:
+            return Provided(ok=True, message=ignored, delivered=False)
+        waiter = self._hub.settle_delivery(params.batch_id)
+        return self._delivered(params.batch_id, len(params.mocks), waiter)
+
+    def release_batch(self, params: wire.ReleaseBatch) -> dict[str, Any]:
+        """Give a claimed batch back to its place."""
+        self._broker.release(
+            self._clock.now(),
+            params.adapter_id,
+            params.batch_id,
+            params.claim_token,
+            params.reason,
+        )
+        self._hub.settle()
+        return {"ok": True}
+
+    def renew_claim(self, params: wire.RenewClaim) -> dict[str, Any]:
+        """Restart a lease."""
+        lease_s = None if params.lease_ms is None else params.lease_ms / 1000
+        deadline = self._broker.renew(
+            self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, lease_s
+        )
+        self._hub.settle()
+        return {"leaseUntil": self._clock.unix_ms(deadline)}
+
+    async def wait_for_batch(self, params: wire.WaitForBatch) -> Waiting:
+        """Answer when something is claimable or the time is up; claim nothing."""
+        wait_s = params.wait_ms / 1000
+        if not 0 <= wait_s <= self._hub.limits.wait_max_s:
+            raise InvalidParams(
+                f"waitMs must be a number from 0 to {self._hub.limits.wait_max_s * 1000:.0f}; "
+                f"got {params.wait_ms:g}."
+            )
+        await self._hub.wait_claimable(params.run_id, wait_s)
+        pending, oldest = self._broker.claimable(params.run_id)
+        return Waiting(pending, None if oldest is None else self._clock.unix_ms(oldest))
+
+    def shutdown(self, params: wire.Shutdown) -> dict[str, Any]:
+        """Stop the daemon, after this answer is on its way."""
+        self._daemon.request_stop()
+        return {"ok": True}
+
+    # -- Inside ----------------------------------------------------------------------------
+
+    async def _delivered(self, batch_id: str, count: int, waiter: asyncio.Future[bool]) -> Provided:
+        mocks = f"{count} mock{'s' if count != 1 else ''}"
+        if await self._hub.wait_delivered(batch_id, waiter):
+            return Provided(ok=True, message=f"Delivered {mocks} for {batch_id}.")
+        return Provided(
+            ok=True,
+            message=f"Accepted {mocks} for {batch_id}; the test has not acknowledged them yet "
+            "and gets them when it reconnects.",
+            delivered=False,
+        )
+
+    def _run_info(self, run: RunState) -> RunInfo:
+        return RunInfo(
+            run_id=run.id,
+            pid=run.pid,
+            cwd=run.cwd,
+            started_at=self._clock.iso(run.started_at),
+            last_seen=self._clock.unix_ms(run.last_seen),
+            pending_batches=run.queue.size,
+            test_meta=run.test_meta,
+        )
+
+    def _batch_info(self, batch: BatchState) -> dict[str, Any]:
+        info = self._view(
+            batch.id, batch.run_id, batch.requests.values(), batch.status, batch.created_at
+        )
+        if batch.claim is not None:
+            info["claim"] = ClaimInfo(
+                batch.claim.adapter_id, self._clock.unix_ms(batch.claim.deadline)
+            )
+        return info
+
+    def _view(
+        self,
+        batch_id: str,
+        run_id: str,
+        requests: Iterable[MockRequest],
+        status: Status,
+        created_at: float,
+    ) -> dict[str, Any]:
+        return {
+            "batchId": batch_id,
+            "runId": run_id,
+            "requests": [request.json for request in requests],
+            "status": status.value,
+            "createdAt": self._clock.unix_ms(created_at),
+        }
+
+
+def _check_adapter(adapter_id: str, id_chars: int) -> None:
+    if not 0 < len(adapter_id) <= id_chars:
+        raise InvalidParams(f"adapterId must have 1 to {id_chars} characters.")

@@ -1,0 +1,327 @@
+"""One connection to the daemon's socket: HTTP/1.1 parsed by llhttp, until it becomes a WebSocket.
+
+``POST /control`` and ``GET /health`` are answered here; ``GET /test`` with an Upgrade hands the
+transport to a `WebSocketLink`. Requests that come while one is being answered wait their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from inspect import isawaitable
+from typing import Any
+
+import httptools
+from websockets.server import ServerProtocol
+
+from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.errors import (
+    InternalError,
+    InvalidMessage,
+    LimitExceeded,
+    MethodNotFound,
+    MockMcpError,
+    Unauthorized,
+)
+from mock_mcp.limits import Limits
+from mock_mcp.runtime.websocket import WebSocketLink
+from mock_mcp.wire.control import (
+    TOKEN_HEADER,
+    CallId,
+    CallRefused,
+    decode_call,
+    encode_error,
+    encode_result,
+    http_status,
+)
+from mock_mcp.wire.json import encode
+
+__all__ = ["HttpConnection"]
+
+_TOKEN_HEADER = TOKEN_HEADER.encode()
+_QUEUED_REQUESTS = 16
+"""Pipelined requests read ahead before the peer must wait."""
+_DISCARD_BYTES = 128 * 1024 * 1024
+"""Bytes of a refused body that are read so that the refusal can be read; then the peer is cut."""
+
+
+class _Request:
+    """One request as it is being received."""
+
+    __slots__ = ("body", "head_bytes", "headers", "keep_alive", "method", "refusal", "size", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.method = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body: list[bytes] = []
+        self.head_bytes = 0
+        self.size = 0
+        self.keep_alive = True
+        self.refusal: tuple[int, MockMcpError] | None = None
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def path(self) -> bytes:
+        return self.url.partition(b"?")[0]
+
+
+class HttpConnection(asyncio.Protocol):
+    """Serve one connection.
+
+    Args:
+        control: Answers control calls.
+        token: What the token header must say.
+        make_peer: Makes the test peer of a WebSocket connection.
+        limits: The daemon's limits.
+        on_made, on_lost: Told when the transport begins and ends.
+        logger: Where failures are logged.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        token: str,
+        make_peer: Callable[[], TestPeer],
+        limits: Limits,
+        *,
+        on_made: Callable[[asyncio.Transport], bool],
+        on_lost: Callable[[asyncio.Transport], None],
+        logger: logging.Logger,
+    ) -> None:
+        self._control = control
+        self._token = token.encode()
+        self._make_peer = make_peer
+        self._limits = limits
+        self._on_made = on_made
+        self._on_lost = on_lost
+        self._logger = logger
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._request = _Request()
+        self._queue: deque[_Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._handshake_timer: asyncio.TimerHandle | None = None
+
+    # -- What asyncio calls --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if not self._on_made(transport):
+            return
+        self._handshake_timer = asyncio.get_running_loop().call_later(
+            self._limits.handshake_timeout_s, transport.abort
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        transport, self._transport = self._transport, None
+        self._stop_timer()
+        if self._task is not None:
+            self._task.cancel()
+        if transport is not None:
+            self._on_lost(transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._upgrade(data[exc.args[0] :])
+        except httptools.HttpParserError as exc:
+            self._respond_error(400, InvalidMessage(f"Not HTTP/1.1: {exc}"), close=True)
+
+    def eof_received(self) -> bool:
+        return False
+
+    # -- What the parser calls -------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._request = _Request()
+
+    def on_url(self, url: bytes) -> None:
+        self._request.url += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._request.headers.append((name, value))
+        self._count_head(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        self._stop_timer()
+        request.refusal = request.refusal or self._refusal(request)
+        expects = (request.header(b"expect") or b"").lower() == b"100-continue"
+        if expects and request.refusal is None and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        request = self._request
+        request.size += len(body)
+        if request.size > self._limits.body_bytes and request.refusal is None:
+            request.body.clear()
+            request.refusal = self._too_large()
+        if request.refusal is None:
+            request.body.append(body)
+        elif request.size > _DISCARD_BYTES and self._transport is not None:
+            self._transport.abort()
+
+    def on_message_complete(self) -> None:
+        if self._parser.should_upgrade() and self._request.refusal is None:
+            return  # feed_data raises HttpParserUpgrade next
+        self._queue.append(self._request)
+        if self._task is None:
+            self._next()
+        elif len(self._queue) >= _QUEUED_REQUESTS and self._transport is not None:
+            self._transport.pause_reading()
+
+    # -- Requests ------------------------------------------------------------------------------
+
+    def _refusal(self, request: _Request) -> tuple[int, MockMcpError] | None:
+        """Decide from the head alone whether a request can be served."""
+        if request.path == b"/health" and request.method == b"GET":
+            return None
+        if request.path == b"/test" and self._parser.should_upgrade():
+            return None
+        if request.path != b"/control" or request.method != b"POST":
+            shown = f"{request.method.decode('latin-1')} {request.path.decode('latin-1')}"[:200]
+            return 404, MethodNotFound(
+                f"Nothing is at {shown}: POST /control, GET /health, or a WebSocket at /test."
+            )
+        if not hmac.compare_digest(request.header(_TOKEN_HEADER) or b"", self._token):
+            return 401, Unauthorized(
+                f"The header {TOKEN_HEADER} must carry the token from this daemon's registry file."
+            )
+        length = request.header(b"content-length")
+        if length is not None and length.isdigit() and int(length) > self._limits.body_bytes:
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> tuple[int, MockMcpError]:
+        return 413, LimitExceeded(
+            f"The body is larger than {self._limits.body_bytes} bytes (limit body_bytes)."
+        )
+
+    def _count_head(self, size: int) -> None:
+        self._request.head_bytes += size
+        if self._request.head_bytes > self._limits.header_bytes:
+            self._respond_error(
+                431,
+                LimitExceeded(
+                    f"The head is larger than {self._limits.header_bytes} bytes "
+                    "(limit header_bytes)."
+                ),
+                close=True,
+            )
+
+    def _next(self) -> None:
+        """Answer queued requests until one has to wait."""
+        while self._queue and self._task is None and self._transport is not None:
+            request = self._queue.popleft()
+            if request.refusal is not None:
+                status, error = request.refusal
+                self._respond_error(status, error, close=not request.keep_alive or status == 413)
+            elif request.path == b"/health":
+                self._respond(200, encode(self._control.health()), request.keep_alive)
+            else:
+                self._call(request)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _call(self, request: _Request) -> None:
+        call_id: CallId = None
+        try:
+            call_id, params = decode_call(b"".join(request.body), self._limits.depth)
+            result = self._control.call(params)
+        except CallRefused as exc:
+            self._answer_error(exc.call_id, exc.error, request)
+        except MockMcpError as exc:
+            self._answer_error(call_id, exc, request)
+        except Exception:
+            self._logger.exception("a control call failed")
+            self._answer_error(call_id, _internal(), request)
+        else:
+            if isawaitable(result):
+                task = asyncio.get_running_loop().create_task(
+                    self._finish(call_id, result, request)
+                )
+                self._task = task
+            else:
+                self._respond(200, encode_result(call_id, result), request.keep_alive)
+
+    async def _finish(self, call_id: CallId, result: Awaitable[Any], request: _Request) -> None:
+        try:
+            text = encode_result(call_id, await result)
+        except MockMcpError as exc:
+            self._answer_error(call_id, exc, request)
+        except Exception:
+            self._logger.exception("a control call failed")
+            self._answer_error(call_id, _internal(), request)
+        else:
+            self._respond(200, text, request.keep_alive)
+        self._task = None
+        self._next()
+
+    def _answer_error(self, call_id: CallId, error: MockMcpError, request: _Request) -> None:
+        self._respond(http_status(error), encode_error(call_id, error), request.keep_alive)
+
+    def _respond_error(self, status: int, error: MockMcpError, *, close: bool) -> None:
+        self._respond(status, encode_error(None, error), not close)
+
+    def _respond(self, status: int, body: bytes, keep_alive: bool) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        connection = b"" if keep_alive else b"Connection: close\r\n"
+        transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
+            % (status, HTTPStatus(status).phrase.encode(), len(body), connection)
+            + body
+        )
+        if not keep_alive:
+            transport.close()
+        elif transport.get_write_buffer_size() > self._limits.write_buffer_bytes:
+            transport.abort()
+
+    # -- WebSocket -----------------------------------------------------------------------------
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand the transport to a WebSocket, which sees the request as it came."""
+        request, transport = self._request, self._transport
+        if transport is None or transport.is_closing() or request.refusal is not None:
+            return  # already refused; what follows an unanswered upgrade is not HTTP
+        if self._task is not None or request.path != b"/test":
+            self._respond_error(400, InvalidMessage("Only a WebSocket at /test."), close=True)
+            return
+        peer = self._make_peer()
+        link = WebSocketLink(
+            ServerProtocol(max_size=self._limits.frame_bytes),
+            peer,
+            write_buffer_bytes=self._limits.write_buffer_bytes,
+            close_timeout_s=self._limits.stop_s,
+        )
+        link.when_lost(lambda: self._on_lost(transport))
+        peer.connect(link)
+        self._transport = None
+        transport.set_protocol(link)
+        link.connection_made(transport)
+        lines = [request.method + b" " + request.url + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in request.headers]
+        link.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    def _stop_timer(self) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
+
+
+def _internal() -> InternalError:
+    return InternalError("The daemon failed at this call; its log says why. Nothing was changed.")

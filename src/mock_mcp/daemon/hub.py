@@ -1,0 +1,243 @@
+"""The hub: the broker with a clock, timers, and the people who wait for it.
+
+Every shell of the daemon (a test's connection, a control call, a timer) changes the broker through
+here and then calls `settle`, which turns the broker's effects into messages, wakes those who wait,
+writes the batch log and sets the timer for the next deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol as Interface
+
+from mock_mcp.core.broker import (
+    ACK,
+    Acknowledged,
+    Broker,
+    Cancelled,
+    Delivered,
+    Effect,
+    Expired,
+    Failed,
+    Released,
+    Replaced,
+    RunEnded,
+    Submitted,
+)
+from mock_mcp.daemon.batch_log import BatchLog
+from mock_mcp.errors import MockMcpError
+from mock_mcp.limits import Limits
+from mock_mcp.types import Mock
+
+__all__ = ["Clock", "Hub", "Peer"]
+
+
+class Clock:
+    """Monotonic seconds for decisions, Unix milliseconds for people.
+
+    Args:
+        monotonic: Returns seconds; never goes back.
+        wall: Returns Unix seconds; may jump.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.now = monotonic
+        self._wall = wall
+
+    def unix_ms(self, moment: float) -> int:
+        """Convert a moment of the monotonic clock to Unix milliseconds, as the wall stands now."""
+        return round((self._wall() + moment - self.now()) * 1000)
+
+    def iso(self, moment: float) -> str:
+        """Convert a moment of the monotonic clock to ISO 8601 in UTC."""
+        when = datetime.datetime.fromtimestamp(self.unix_ms(moment) / 1000, datetime.UTC)
+        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Peer(Interface):
+    """A connected test, as the hub sees it."""
+
+    connection_id: int
+
+    def deliver(self, batch_id: str, mocks: tuple[Mock, ...]) -> bool:
+        """Send a result; return whether the connection took it."""
+
+    def fail(self, batch_id: str, error: MockMcpError) -> None:
+        """Tell the test that a batch ended without an answer."""
+
+    def replaced(self) -> None:
+        """Close: a newer session of the run is live."""
+
+
+class Hub:
+    """Connect the broker to the outside.
+
+    Args:
+        limits: The daemon's limits.
+        clock: Where time comes from.
+        batch_log: Where batches are written, or None.
+        logger: Where the daemon logs.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        clock: Clock | None = None,
+        batch_log: BatchLog | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock or Clock()
+        self.broker = Broker(limits)
+        self.logger = logger or logging.getLogger(__name__)
+        self.idle_since: float | None = self.clock.now()
+        self._batch_log = batch_log
+        self._peers: dict[str, Peer] = {}
+        self._connections = 0
+        self._waiters: dict[asyncio.Future[None], str | None] = {}
+        self._acks: dict[str, list[asyncio.Future[bool]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+
+    @property
+    def peers(self) -> list[Peer]:
+        """The connected tests."""
+        return list(self._peers.values())
+
+    def next_connection_id(self) -> int:
+        """Return an id for a new connection."""
+        self._connections += 1
+        return self._connections
+
+    def attach(self, run_id: str, peer: Peer) -> None:
+        """Note the live connection of a run, before `settle`."""
+        self._peers[run_id] = peer
+        self.idle_since = None
+
+    def detach(self, run_id: str, peer: Peer) -> None:
+        """Forget a connection that closed, unless a newer one took its place."""
+        if self._peers.get(run_id) is peer:
+            del self._peers[run_id]
+
+    def close(self) -> None:
+        """Stop the timer and free everybody who waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        for batch_id in list(self._acks):
+            self._resolve_acks(batch_id, delivered=False)
+
+    # -- Waiting -----------------------------------------------------------------------------
+
+    async def wait_claimable(self, run_id: str | None, wait_s: float) -> None:
+        """Return when a batch (of the run) is claimable, or when the time is up."""
+        if wait_s <= 0 or self.broker.claimable(run_id)[0]:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = run_id
+        try:
+            async with asyncio.timeout(wait_s):
+                await waiter
+        except TimeoutError:
+            return
+        finally:
+            del self._waiters[waiter]
+
+    def settle_delivery(self, batch_id: str) -> asyncio.Future[bool]:
+        """Settle after a batch was provided; the future says whether its test has the result."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._acks.setdefault(batch_id, []).append(waiter)
+        self.settle()
+        if not self.broker.holds(batch_id):  # answered and acknowledged before
+            self._resolve_acks(batch_id, delivered=True)
+        return waiter
+
+    async def wait_delivered(self, batch_id: str, waiter: asyncio.Future[bool]) -> bool:
+        """Return what the future says, or False after the limit ``ack_timeout_s``."""
+        try:
+            async with asyncio.timeout(self.limits.ack_timeout_s):
+                return await waiter
+        except TimeoutError:
+            return False
+        finally:
+            waiters = self._acks.get(batch_id, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._acks[batch_id]
+
+    # -- Effects -----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Carry out the broker's effects and set the timer for its next deadline."""
+        for effect in self.broker.take_effects():
+            if self._batch_log is not None:
+                self._batch_log.write(self.clock, self.broker, effect)
+            self._apply(effect)
+        if not self.broker.runs and self.idle_since is None:
+            self.idle_since = self.clock.now()
+        self._set_timer()
+
+    def _apply(self, effect: Effect) -> None:
+        peer = self._peers.get(effect.run_id)
+        match effect:
+            case Submitted() | Released() | Expired():
+                self._wake(effect.run_id)
+            case Delivered():
+                sent = peer is not None and peer.deliver(effect.batch_id, effect.mocks)
+                run = self.broker.runs.get(effect.run_id)
+                if run is None or ACK not in run.capabilities:
+                    self._resolve_acks(effect.batch_id, delivered=sent)
+            case Acknowledged():
+                self._resolve_acks(effect.batch_id, delivered=True)
+            case Failed():
+                self._resolve_acks(effect.batch_id, delivered=False)
+                if peer is not None:
+                    peer.fail(effect.batch_id, effect.error)
+            case Cancelled(whole=True):
+                self._resolve_acks(effect.batch_id, delivered=False)
+            case Replaced():
+                if peer is not None and peer.connection_id == effect.connection_id:
+                    del self._peers[effect.run_id]
+                    peer.replaced()
+            case RunEnded():
+                self._peers.pop(effect.run_id, None)
+            case _:
+                pass
+
+    def _wake(self, run_id: str) -> None:
+        for waiter, wanted in self._waiters.items():
+            if wanted in (None, run_id) and not waiter.done():
+                waiter.set_result(None)
+
+    def _resolve_acks(self, batch_id: str, *, delivered: bool) -> None:
+        for waiter in self._acks.pop(batch_id, ()):
+            if not waiter.done():
+                waiter.set_result(delivered)
+
+    def _set_timer(self) -> None:
+        deadline = self.broker.next_deadline()
+        if deadline == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, deadline
+        if deadline is not None:
+            delay_s = max(0.0, deadline - self.clock.now())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer_at = None
+        self.broker.expire(self.clock.now())
+        self.settle()

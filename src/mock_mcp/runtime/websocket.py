@@ -1,0 +1,209 @@
+"""One WebSocket connection on asyncio: a thin shell around the Sans-I/O protocols of `websockets`.
+
+Both ends use it. It moves bytes, joins fragments, and reports what a peer of the test channel cares
+about: an open connection, text messages, pings, and how it closed. Compression is never offered or
+accepted: a local socket is faster than a compressor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol as Interface
+
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import Protocol, State
+from websockets.server import ServerProtocol
+
+__all__ = ["ABNORMAL", "WebSocketHandler", "WebSocketLink", "reason_text"]
+
+ABNORMAL = 1006
+"""Close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)."""
+_REASON_BYTES = 123
+"""Longest close reason (RFC 6455 section 5.5)."""
+
+
+class WebSocketHandler(Interface):
+    """What a `WebSocketLink` reports to."""
+
+    def on_open(self) -> None:
+        """Note that the opening handshake is done."""
+
+    def on_text(self, text: bytes) -> None:
+        """Take one whole text message, as UTF-8."""
+
+    def on_binary(self) -> None:
+        """Note a binary message; the test channel has none."""
+
+    def on_ping(self) -> None:
+        """Note a ping; it has been answered."""
+
+    def on_closed(self, code: int, reason: str) -> None:
+        """Note the end of the connection, exactly once; `ABNORMAL` without a close frame."""
+
+
+def reason_text(reason: str) -> str:
+    """Cut a close reason to the 123 bytes a close frame can carry."""
+    return reason.encode()[:_REASON_BYTES].decode("utf-8", "ignore")
+
+
+class WebSocketLink(asyncio.Protocol):
+    """One end of a WebSocket connection.
+
+    Args:
+        protocol: A Sans-I/O ``ServerProtocol`` or ``ClientProtocol``.
+        handler: Who is told what happens.
+        write_buffer_bytes: Bytes the peer may leave unread before it is cut off.
+        close_timeout_s: Seconds the peer has to finish a closing handshake.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        handler: WebSocketHandler,
+        *,
+        write_buffer_bytes: int,
+        close_timeout_s: float,
+    ) -> None:
+        self.protocol = protocol
+        self._handler = handler
+        self._write_buffer_bytes = write_buffer_bytes
+        self._close_timeout_s = close_timeout_s
+        self._transport: asyncio.Transport | None = None
+        self._fragments: list[bytes] = []
+        self._is_text = True
+        self._closer: asyncio.TimerHandle | None = None
+        self._on_lost: Callable[[], None] | None = None
+
+    # -- What the owner calls ----------------------------------------------------------------
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when the transport is gone."""
+        self._on_lost = callback
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether messages can be sent."""
+        return self._transport is not None and self.protocol.state is State.OPEN
+
+    def send_text(self, text: bytes) -> bool:
+        """Send one text message; return whether the connection took it."""
+        if not self.is_open:
+            return False
+        self.protocol.send_text(text)
+        self._flush()
+        transport = self._transport
+        if transport is None:
+            return False
+        if transport.get_write_buffer_size() > self._write_buffer_bytes:
+            transport.abort()
+            return False
+        return True
+
+    def send_ping(self) -> None:
+        """Send a ping."""
+        if self.is_open:
+            self.protocol.send_ping(b"")
+            self._flush()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake; the transport follows within the close timeout."""
+        if self._transport is None:
+            return
+        with contextlib.suppress(InvalidState):
+            self.protocol.send_close(code, reason_text(reason))
+        self._flush()
+        self._close_soon()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- What asyncio calls --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self.protocol.receive_data(data)
+        self._after_receiving()
+
+    def eof_received(self) -> bool:
+        self.protocol.receive_eof()
+        self._after_receiving()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._closer is not None:
+            self._closer.cancel()
+        with contextlib.suppress(Exception):
+            self.protocol.receive_eof()
+        received = self.protocol.close_rcvd
+        if received is None:
+            self._handler.on_closed(ABNORMAL, "")
+        else:
+            self._handler.on_closed(received.code, received.reason)
+        if self._on_lost is not None:
+            self._on_lost()
+
+    # -- Inside ----------------------------------------------------------------------------
+
+    def _after_receiving(self) -> None:
+        for event in self.protocol.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event)
+            elif isinstance(event, Request):
+                assert isinstance(self.protocol, ServerProtocol)
+                self.protocol.send_response(self.protocol.accept(event))
+                if self.protocol.state is State.OPEN:
+                    self._handler.on_open()
+            elif isinstance(event, Response) and self.protocol.state is State.OPEN:
+                self._handler.on_open()
+        self._flush()
+        if self.protocol.close_expected() or self.protocol.handshake_exc is not None:
+            self._close_soon()
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING:
+            self._handler.on_ping()
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if frame.opcode is not Opcode.CONT:
+                self._is_text = frame.opcode is Opcode.TEXT
+            self._fragments.append(bytes(frame.data))
+            if not frame.fin:
+                return
+            text = b"".join(self._fragments) if len(self._fragments) > 1 else self._fragments[0]
+            self._fragments.clear()
+            if self._is_text:
+                self._handler.on_text(text)
+            else:
+                self._handler.on_binary()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        for data in self.protocol.data_to_send():
+            if transport is None or transport.is_closing():
+                return
+            if data:
+                transport.write(data)
+            elif transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
+
+    def _close_soon(self) -> None:
+        """Close once the peer has had time to read the last bytes and to close first."""
+        if self._transport is None or self._closer is not None:
+            return
+        if self.protocol.close_rcvd is not None:
+            self._transport.close()  # both close frames are exchanged
+            return
+        loop = asyncio.get_running_loop()
+        self._closer = loop.call_later(self._close_timeout_s, self.abort)
