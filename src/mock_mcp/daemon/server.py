@@ -1,9 +1,9 @@
 """`MockMcpDaemon`: one process per project, on its socket, for as long as anybody needs it.
 
 The daemon holds an advisory lock for life, and only its holder binds the socket, writes the
-registry and removes both. A housekeeping tick notices when the socket or the registry was taken away (the
-npm client deletes a socket after three missed health checks) and puts them back, and stops the
-daemon when no run was connected for long enough.
+registry and removes both. A housekeeping tick notices when the socket or the registry was taken
+away (the npm client deletes a socket after three missed health checks) and puts them back, and
+stops the daemon when no run was connected for long enough.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import secrets
+import time
 from types import TracebackType
 from typing import Self
 
