@@ -34,7 +34,9 @@ MAX_STEPS = 20_000  # places visited in one attempt: a few hundred milliseconds 
 MAX_DEPTH = 40  # of nesting; recursion that is required never ends before it
 MAX_ITEMS = 1_000  # a schema that asks for more items is not sampled
 MAX_CHARS = 100_000  # nor one that asks for a longer string
+MAX_EXAMPLE = 500  # characters of an example inside a value; longer ones are keys and dumps
 MAX_NAMES = 5_000  # places visited to learn the least size of one schema
+FAMILIAR = 24  # values a nullable object near the top may cost beyond its allowance
 REDRAWS = 8  # draws for one place that must differ (uniqueItems, not)
 
 
@@ -144,6 +146,7 @@ class _Spot:
 _ASPECTS = frozenset(
     {"address", "billing", "contact", "details", "name", "profile", "shipping", "location", "info"}
 )
+_TIME_FORMATS = ("date-time", "date", "unix-time", "unixtime")
 _TIME_WORDS = frozenset({"at", "date", "time", "timestamp", "created", "updated"})
 # What a text with a pattern may be, in the order it is tried.
 _LIKELY_FORMATS = ("uuid", "date", "date-time", "email", "uri")
@@ -262,9 +265,11 @@ class _Attempt:
                 raise spot.fail("no value of the enum fits its other rules")
             said = [item for item in fitting if item is not None]
             return copy.deepcopy(self._dice.pick(said or fitting))
-        if self._strategy.examples and spot.first and not _TIME_WORDS & set(spot.words):
+        is_time = _TIME_WORDS & set(spot.words) or merged.get("format") in _TIME_FORMATS
+        if self._strategy.examples and spot.first and not is_time:  # times must fit each other
             for example in merged.get("$examples", ()):
-                if example not in (None, "", [], {}) and self._fits(example, merged):
+                is_telling = example not in (None, "", [], {}) and len(str(example)) < MAX_EXAMPLE
+                if is_telling and self._fits(example, merged):
                     return copy.deepcopy(example)
         problem: _NoValue | None = None
         for kind in self._types(merged, spot):
@@ -294,10 +299,11 @@ class _Attempt:
                 ):
                     types.append(kind)
             types = types[:1] or ["string"]
-        is_null_better = spot.path and self._sizes.least({**merged, "type": types[:1]}) > max(
-            spot.allowance, 1
+        affordable = max(spot.allowance, FAMILIAR if spot.depth <= 4 else 1)
+        is_null_better = bool(spot.path) and (
+            self._sizes.least({**merged, "type": types[:1]}) > affordable
         )
-        types.sort(key=lambda kind: (kind == "null") != bool(is_null_better))
+        types.sort(key=lambda kind: (kind == "null") != is_null_better)
         turn = self._strategy.rotate % len(types)
         return types[turn:] + types[:turn]
 
@@ -405,7 +411,8 @@ class _Attempt:
                 return
             name = self._new_name(merged, patterns, around)
             if name not in value:
-                self._put(value, name, self._member(merged, name), share, False)
+                entry = replace(share, persona=Persona(self._dice))
+                self._put(value, name, self._member(merged, name), entry, False)
         if len(value) < lowest:
             raise around.fail(f"found no names for minProperties {lowest}")
 
@@ -457,7 +464,9 @@ class _Attempt:
                 if at < lowest:
                     raise
                 break
-            value.append(item)
+            is_repeated = at >= lowest and any(same(item, other) for other in value)
+            if not (is_repeated and self._sizes.is_simple(part)):
+                value.append(item)
         if len(value) < lowest:
             raise spot.fail(f"minItems {lowest} items are not possible")
         return value
@@ -549,9 +558,7 @@ class _Attempt:
         value = _Range.of(merged, step).bend(Fraction(str(likely)), self._dice)
         if value is None:
             raise spot.fail("no number lies between its bounds")
-        if value.denominator == 1 and (integral or step):
-            return int(value)
-        return float(value)
+        return int(value) if value.denominator == 1 else float(value)
 
 
 # -- Merging schemas --------------------------------------------------------------------------
