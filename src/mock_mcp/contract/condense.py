@@ -36,9 +36,11 @@ Schema = Mapping[str, Any] | bool
 
 DEFAULT_BUDGET = 6000  # characters of compact JSON: some 1 500 to 2 000 tokens
 MIN_BUDGET = 200  # below this not even a fold with its type fits
+SMALLEST = 6  # characters that any step takes: with less room there is nothing to try
 SMALL = 100  # a schema this short is always shown in place, shared or not
 MAX_ENUM = 600  # characters of an enum shown below the root; the rest is counted
 MAX_NAMES = 200  # characters of the required names a fold lists
+MAX_WRAPPED = 4  # levels of combinations searched for required names
 MAX_HOPS = 16  # references followed between two names of a pointer
 MAX_BRANCHES = 8  # of anyOf or oneOf that are shown together; more come one by one
 ALTERNATIVE = 2  # levels a branch is put back if it is not the first of its anyOf or oneOf
@@ -48,6 +50,7 @@ NEAR = 2  # levels of optional content that go before prose
 PROSE_SHARE = 0.2  # of the budget is kept for prose while they are added
 
 _REQUIRED, _OPTIONAL = 0, 1
+_NONE: frozenset[str] = frozenset()
 
 # Keywords copied as they are, in the order they are shown.
 _PLAIN = (
@@ -171,26 +174,24 @@ def condense_batch(
 # -- Growing a view ---------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A piece of the view and what follows when it is accepted: references, steps, prose."""
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Where a step stands in the order: required content first, then by depth, optional last.
 
-    out: dict[str, Any]
-    uses: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    steps: list[tuple[int, int, bool, _Step]] = field(default_factory=list)
-    notes: list[tuple[int, dict[str, Any], Schema, str]] = field(default_factory=list)
+    ``needed`` are properties that a schema around this one requires (through ``allOf``).
+    """
 
-    def absorb(self, other: _Draft) -> dict[str, Any]:
-        self.uses += other.uses
-        self.steps += other.steps
-        self.notes += other.notes
-        return other.out
+    rank: int
+    depth: int
+    is_late: bool = False
+    needed: frozenset[str] = _NONE
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenRef:
     """Show the definition ``ref`` once, for every place that refers to it."""
 
+    level: _Level
     ref: str
 
 
@@ -198,6 +199,7 @@ class _OpenRef:
 class _OpenHere:
     """Replace the fold ``marker`` by the schema it stands for."""
 
+    level: _Level
     schema: Mapping[str, Any]
     pointer: str
     marker: dict[str, Any]
@@ -207,6 +209,7 @@ class _OpenHere:
 class _AddMember:
     """Add a property, or a branch of ``anyOf``/``oneOf``, to the opened schema ``owner``."""
 
+    level: _Level
     owner: dict[str, Any]
     keyword: str
     name: str
@@ -215,7 +218,33 @@ class _AddMember:
 
 
 _Step = _OpenRef | _OpenHere | _AddMember
-_Queued = tuple[int, int, bool, int, _Step]  # rank, depth, whether optional, order, step
+_Queued = tuple[int, int, bool, int, _Step]  # rank, depth, whether late, order of arrival, step
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Prose that may be added to ``piece``."""
+
+    depth: int
+    piece: dict[str, Any]
+    schema: Schema
+    name: str
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A piece of the view and what follows when it is accepted: references, steps, prose."""
+
+    out: dict[str, Any]
+    uses: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    steps: list[_Step] = field(default_factory=list)
+    notes: list[_Note] = field(default_factory=list)
+
+    def absorb(self, other: _Draft) -> dict[str, Any]:
+        self.uses += other.uses
+        self.steps += other.steps
+        self.notes += other.notes
+        return other.out
 
 
 class _View:
@@ -231,18 +260,18 @@ class _View:
         self._pushed = 0
         self._shown: dict[str, dict[str, Any]] = {}  # ref -> its body, once shown
         self._places: dict[str, list[dict[str, Any]]] = {}  # ref -> the markers that name it
-        self._notes: list[tuple[int, dict[str, Any], Schema, str]] = []
+        self._notes: list[_Note] = []
         self._small: dict[str, dict[str, Any] | None] = {}
         self._root = ""
 
     def grow(self, schema: Schema, pointer: str, examples: Sequence[Any]) -> Condensed:
         """Return the finished view of ``schema``, which lies at ``pointer``."""
         self._root = pointer
-        draft = self._draft(schema, pointer, _REQUIRED, 0, "")
+        draft = self._draft(schema, pointer, _Level(_REQUIRED, 0))
         self._used = _size({"schema": {"$defs": {}}}) + _size(draft.out)
         self._accept(draft)
         refused = self._work(_REQUIRED)
-        is_complete = not refused
+        is_complete = not refused and all(queued[0] > _REQUIRED for queued in self._queue)
         example = self._pick_example(examples)
         if is_complete:
             self._limit = int(self._budget * (1 - PROSE_SHARE))
@@ -264,31 +293,32 @@ class _View:
         refused = []
         while self._queue:
             queued = self._queue[0]
-            step_rank, step_depth, *_, step = queued
-            if step_rank > rank or (depth is not None and step_depth > depth):
+            if queued[0] > rank or (depth is not None and queued[1] > depth):
                 break
             heapq.heappop(self._queue)
-            if not self._take(step, step_rank, step_depth):
+            if not self._take(queued[-1]):
                 refused.append(queued)
+            if self._limit - self._used < SMALLEST:
+                break
         return refused
 
-    def _take(self, step: _Step, rank: int, depth: int) -> bool:
+    def _take(self, step: _Step) -> bool:
         if isinstance(step, _AddMember):
-            return self._add_member(step, rank, depth)
+            return self._add_member(step)
         if isinstance(step, _OpenHere):
-            draft = self._opened(step.schema, step.pointer, rank, depth, holder=step.marker)
+            draft = self._opened(step.schema, step.pointer, step.level, step.marker)
             if not self._fits(_size(draft.out) - _size(step.marker) + self._hoisting(draft)):
                 return False
             _become(step.marker, draft.out)
             self._accept(draft)
             return True
-        return step.ref in self._shown or self._open_ref(step.ref, rank, depth)
+        return step.ref in self._shown or self._open_ref(step.ref, step.level)
 
-    def _open_ref(self, ref: str, rank: int, depth: int) -> bool:
+    def _open_ref(self, ref: str, level: _Level) -> bool:
         marker = {"$ref": ref}
         target = resolve(self._defs, ref)
         self._shown[ref] = {}
-        draft = self._opened(target, ref, rank, depth)
+        draft = self._opened(target, ref, level)
         own = sum(used == ref for used, _ in draft.uses)
         places = self._places.get(ref, [])
         price = _size(draft.out)
@@ -304,11 +334,11 @@ class _View:
             _become(place, {**marker, **_prose_of(place)})
         self._shown[ref] = draft.out
         self._accept(draft)
-        self._notes.append((depth, draft.out, target, ref.rpartition("/")[2]))
+        self._notes.append(_Note(level.depth, draft.out, target, ref.rpartition("/")[2]))
         return True
 
-    def _add_member(self, step: _AddMember, rank: int, depth: int) -> bool:
-        draft = self._draft(step.schema, step.pointer, rank, depth, step.name)
+    def _add_member(self, step: _AddMember) -> bool:
+        draft = self._draft(step.schema, step.pointer, step.level, step.name)
         into = step.owner.setdefault(step.keyword, {} if step.name else [])
         price = _size(draft.out) + (_size(step.name) + 2 if step.name else 1)
         price += self._hoisting(draft)
@@ -341,9 +371,11 @@ class _View:
     def _accept(self, draft: _Draft) -> None:
         for ref, marker in draft.uses:
             self._places.setdefault(ref, []).append(marker)
-        for rank, depth, is_late, step in draft.steps:
+        for step in draft.steps:
             self._pushed += 1
-            heapq.heappush(self._queue, (rank, depth, is_late, self._pushed, step))
+            level = step.level
+            place = (level.rank, level.depth, level.is_late, self._pushed, step)
+            heapq.heappush(self._queue, place)
         self._notes += draft.notes
 
     def _hoisting(self, draft: _Draft) -> int:
@@ -355,34 +387,26 @@ class _View:
 
     # Drafting pieces
 
-    def _draft(self, schema: Schema, pointer: str, rank: int, depth: int, name: str) -> _Draft:
+    def _draft(self, schema: Schema, pointer: str, level: _Level, name: str = "") -> _Draft:
         """Return the shortest honest piece: the schema itself if small, a reference, or a fold."""
         plain = _essence(schema)
         small = self._as_small(plain, 0)
-        if small is not None:
-            draft = _Draft(small)
-        elif isinstance(plain, bool):  # never: a boolean is small
-            draft = _Draft({})
+        if small is not None or isinstance(plain, bool):
+            draft = _Draft(small or {})
         elif isinstance(plain.get("$ref"), str) and len(plain) == 1:
             ref = plain["$ref"]
-            marker = (
-                {"$ref": ref} if ref in self._shown else {"$fold": ref, **self._hint(plain, rank)}
-            )
-            draft = _Draft(marker, uses=[(ref, marker)])
-            draft.steps.append((rank, depth, False, _OpenRef(ref)))
+            marker = {"$ref": ref}
+            if ref not in self._shown:
+                marker = {"$fold": ref, **self._hint(plain, level)}
+            draft = _Draft(marker, uses=[(ref, marker)], steps=[_OpenRef(level, ref)])
         else:
-            marker = {"$fold": pointer, **self._hint(plain, rank)}
-            draft = _Draft(marker, steps=[(rank, depth, False, _OpenHere(plain, pointer, marker))])
-        draft.notes.append((depth, draft.out, schema, name))
+            marker = {"$fold": pointer, **self._hint(plain, level)}
+            draft = _Draft(marker, steps=[_OpenHere(level, plain, pointer, marker)])
+        draft.notes.append(_Note(level.depth, draft.out, schema, name))
         return draft
 
     def _opened(
-        self,
-        schema: Schema,
-        pointer: str,
-        rank: int,
-        depth: int,
-        holder: dict[str, Any] | None = None,
+        self, schema: Schema, pointer: str, level: _Level, holder: dict[str, Any] | None = None
     ) -> _Draft:
         """Return a schema opened by one level: its own keywords, and its parts as drafts.
 
@@ -395,54 +419,65 @@ class _View:
         holder = draft.out if holder is None else holder
         more: dict[str, Any] = {}
         self._cut_enum(draft.out, more, is_root=pointer == self._root)
+        needed = level.needed | self._needed(plain, 0)
+        here = _Level(level.rank, level.depth, needed=needed)
+        below = _Level(level.rank, level.depth + 1)
+        other = _Level(_OPTIONAL, level.depth + ALTERNATIVE, is_late=True)
+        later = _Level(_OPTIONAL, level.depth + 1, is_late=True)
 
-        def show(part: Schema, path: str, rank: int = rank, deeper: int = 0) -> dict[str, Any]:
-            return draft.absorb(self._draft(part, f"{pointer}/{path}", rank, depth + deeper, ""))
+        def show(part: Schema, path: str, level: _Level) -> dict[str, Any]:
+            return draft.absorb(self._draft(part, f"{pointer}/{path}", level))
 
         for keyword in _ONE:
-            part = plain.get(keyword)
-            if part is not None:
+            if keyword in plain:
+                part = plain[keyword]
                 flag = isinstance(part, bool)
-                draft.out[keyword] = part if flag else show(part, keyword, deeper=1)
+                draft.out[keyword] = part if flag else show(part, keyword, below)
         if "$ref" in plain:
-            draft.out["allOf"] = [show({"$ref": plain["$ref"]}, "$ref")]
+            draft.out["allOf"] = [show({"$ref": plain["$ref"]}, "$ref", here)]
         for keyword in _LISTS:
+            is_choice = keyword in ("anyOf", "oneOf")  # one is needed; the first is the likeliest
             parts = list(_parts(plain, keyword, keyword))
-            is_choice = keyword in ("anyOf", "oneOf")
-            if is_choice and len(parts) > MAX_BRANCHES:
+            one_by_one = is_choice and len(parts) > MAX_BRANCHES
+            if one_by_one:
                 more[keyword] = len(parts)
-                draft.out[keyword] = []
-                for at, (path, part) in enumerate(parts):
-                    step = _AddMember(holder, keyword, "", part, f"{pointer}/{path}")
-                    late = (_OPTIONAL, depth + ALTERNATIVE, True, step)
-                    draft.steps.append(late if at else (rank, depth, False, step))
-                continue
-            for at, (path, part) in enumerate(
-                parts
-            ):  # one branch is needed: the first is the likeliest
-                shown = (
-                    show(part, path, _OPTIONAL, deeper=ALTERNATIVE)
-                    if is_choice and at
-                    else show(part, path)
-                )
-                draft.out.setdefault(keyword, []).append(shown)
+            if parts:
+                draft.out.setdefault(keyword, [])
+            for at, (path, part) in enumerate(parts):
+                its = below if keyword == "prefixItems" else other if is_choice and at else here
+                if one_by_one:
+                    where = f"{pointer}/{path}"
+                    draft.steps.append(_AddMember(its, holder, keyword, "", part, where))
+                else:
+                    draft.out[keyword].append(show(part, path, its))
         for keyword in ("patternProperties", "dependentSchemas"):
             for name, part in plain.get(keyword, {}).items():
-                shown = show(part, f"{keyword}/{_escape(name)}", deeper=1)
+                shown = show(part, f"{keyword}/{_escape(name)}", below)
                 draft.out.setdefault(keyword, {})[name] = shown
         properties = plain.get("properties", {})
         if properties:
             more["properties"] = len(properties)
             draft.out["properties"] = {}
-        required = set(plain.get("required", ()))
         for name, part in properties.items():
-            is_late = name not in required
-            path = f"{pointer}/properties/{_escape(name)}"
-            step = _AddMember(holder, "properties", name, part, path)
-            draft.steps.append((_OPTIONAL if is_late else rank, depth + 1, is_late, step))
+            its = below if name in needed else later
+            where = f"{pointer}/properties/{_escape(name)}"
+            draft.steps.append(_AddMember(its, holder, "properties", name, part, where))
         if more:
             draft.out["$more"] = {"$fold": pointer, **more}
         return draft
+
+    def _needed(self, plain: Mapping[str, Any], depth: int) -> frozenset[str]:
+        """The properties required here, by this schema or by its parts."""
+        names = set(plain.get("required", ()))
+        parts = [*plain.get("allOf", ())]
+        parts += [branch for key in ("anyOf", "oneOf") for branch in plain.get(key, ())[:1]]
+        if isinstance(plain.get("$ref"), str):
+            parts.append(resolve(self._defs, plain["$ref"]))
+        for part in parts if depth < MAX_WRAPPED else ():
+            inner = _essence(part)
+            if isinstance(inner, Mapping):
+                names |= self._needed(inner, depth + 1)
+        return frozenset(names)
 
     def _cut_enum(self, out: dict[str, Any], more: dict[str, Any], *, is_root: bool) -> None:
         limit = self._budget // 2 if is_root else MAX_ENUM
@@ -461,7 +496,7 @@ class _View:
             del out["enum"]
         more["enum"] = len(options) - len(shown)
 
-    def _hint(self, plain: Mapping[str, Any], rank: int) -> dict[str, Any]:
+    def _hint(self, plain: Mapping[str, Any], level: _Level) -> dict[str, Any]:
         """Say in a fold what a reader must know of it: its type and, if needed, required names."""
         for _ in range(8):
             if "type" in plain or not isinstance(plain.get("$ref"), str):
@@ -472,7 +507,7 @@ class _View:
             plain = target
         hint = {key: plain[key] for key in ("type",) if key in plain}
         required = plain.get("required")
-        if required and rank == _REQUIRED and _size(required) <= MAX_NAMES:
+        if required and level.rank == _REQUIRED and _size(required) <= MAX_NAMES:
             hint["required"] = required
         return hint
 
@@ -522,14 +557,13 @@ class _View:
 
     def _add_prose(self, depth: int | None = None) -> None:
         waiting = []
-        for note in sorted(self._notes, key=lambda note: note[0]):
-            if depth is not None and note[0] > depth:
+        for note in sorted(self._notes, key=lambda note: note.depth):
+            if depth is not None and note.depth > depth:
                 waiting.append(note)
                 continue
-            _, piece, schema, name = note
-            text = _sentence(schema, name)
-            if text and "description" not in piece and self._fits(_size(text) + 15):
-                piece["description"] = text
+            text = _sentence(note.schema, note.name)
+            if text and "description" not in note.piece and self._fits(_size(text) + 15):
+                note.piece["description"] = text
         self._notes = waiting
 
     def _fold_empty(self) -> None:
