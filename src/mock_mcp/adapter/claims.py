@@ -1,0 +1,411 @@
+"""The claims an adapter holds, and how their answers reach the test.
+
+Strategy: the assistant knows a batch by the token it got with its claim; this adapter remembers
+under which token it holds the batch now. That is what keeps finished work from being thrown away:
+when the lease ended or the daemon restarted while the assistant was writing, the adapter claims the
+same batch again and answers it under the new token.
+
+A claim made without ``leaseMs`` gets the daemon's short lease, which the adapter renews while
+the assistant writes, for `KEEP_S` at most. So a batch comes back 30 s after its adapter was
+killed, and two minutes after an assistant walked away; and one that writes for a minute
+does not see another responder take its batch. A lease the assistant asked for is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from mock_mcp.adapter.router import REFRESH_S, Daemon, Router
+from mock_mcp.errors import (
+    ClaimMismatch,
+    ContractViolation,
+    DaemonUnreachable,
+    InternalError,
+    LeaseEnded,
+    MockMcpError,
+    MocksMismatch,
+    NotClaimed,
+    Unauthorized,
+    UnknownBatch,
+    VersionMismatch,
+)
+from mock_mcp.types import Claim, Mock, Provided
+
+__all__ = ["Claims", "HeldClaim"]
+
+LEASE_S = 30.0
+"""The daemon's default lease."""
+KEEP_S = 120.0
+"""How long a claim without a lease of its own is renewed: time to write a large batch."""
+RECLAIM_S = 10.0
+"""How long an answer waits for its test to come back."""
+RETRY_S = 0.1
+"""How often it looks."""
+CLOSE_S = 2.0
+"""How long the claims may take to be released at the end."""
+CLAIMS_REMEMBERED = 1000
+"""Claims kept, ended ones included, so that late and repeated answers find theirs."""
+
+_LOST = (LeaseEnded, NotClaimed, UnknownBatch, Unauthorized, DaemonUnreachable)
+"""Errors after which a batch may be claimable again."""
+_BROKEN = (DaemonUnreachable, Unauthorized, VersionMismatch, InternalError, OSError)
+"""Errors of one daemon that must not keep an assistant from the others."""
+
+
+class HeldClaim:
+    """A batch this adapter claimed, once or several times.
+
+    ``tokens`` are the ones the assistant may use, ``live_token`` the one the daemon knows;
+    ``dropped`` are the requests the test gave up between two claims.
+    """
+
+    def __init__(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        self.project_id = self.daemon_token = self.live_token = ""
+        self.tokens: set[str] = set()
+        self.lease_ms: float | None = None
+        self.requests: dict[str, dict[str, Any]] = {}
+        self.dropped: set[str] = set()
+        self.accepted: dict[str, Mock] = {}
+        self.released = False
+        self.ended = False
+        self.keeper: asyncio.Task[None] | None = None
+
+    def take(self, daemon: Daemon, claim: Claim) -> None:
+        """Hold the batch under a new claim."""
+        self.project_id = daemon.info.project_id
+        self.daemon_token = daemon.info.token
+        self.live_token = claim.claim_token
+        self.tokens.add(claim.claim_token)
+        self.requests = {request["requestId"]: request for request in claim.requests}
+
+    def stop(self) -> None:
+        """Renew the lease no longer: the claim ended, as far as this adapter knows."""
+        self.ended = True
+        if self.keeper is not None:
+            self.keeper.cancel()
+            self.keeper = None
+
+
+class Claims:
+    """Claim, answer, renew and release batches, for one MCP client.
+
+    Args:
+        router: The daemons.
+        adapter_id: This responder's name.
+        logger: Where a claim that could not be released is reported.
+    """
+
+    def __init__(
+        self, router: Router, adapter_id: str, *, logger: logging.Logger | None = None
+    ) -> None:
+        self.adapter_id = adapter_id
+        self._router = router
+        self._logger = logger or logging.getLogger(__name__)
+        self._held: OrderedDict[str, HeldClaim] = OrderedDict()
+
+    @property
+    def held(self) -> int:
+        """How many batches are held, as far as this adapter knows."""
+        return sum(not held.ended for held in self._held.values())
+
+    async def close(self) -> None:
+        """Give every held batch back, in `CLOSE_S` at most and whatever cancels the caller."""
+        held = [held for held in self._held.values() if not held.ended]
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await asyncio.gather(*(self._give_back(h, "the assistant's client left") for h in held))
+
+    # -- Claiming --------------------------------------------------------------------------
+
+    async def claim_next(
+        self, *, run_id: str | None = None, lease_ms: float | None = None, wait_s: float = 0
+    ) -> tuple[Daemon, Claim] | None:
+        """Claim the oldest batch of all projects, waiting for one if there is none.
+
+        The own project's daemon is started if none runs. Waiting holds nothing: being cancelled
+        leaves no claim behind.
+
+        Args:
+            run_id: Only batches of this run.
+            lease_ms: The lease in milliseconds; kept renewed for a while when None.
+            wait_s: Seconds to wait.
+
+        Returns:
+            The claim and where it is from; None when there was nothing to claim.
+
+        Raises:
+            InvalidParams: The lease is out of range.
+        """
+        deadline = time.monotonic() + wait_s
+        ready = await self._router.claimable(run_id)
+        if not ready and (problem := await self._router.start_own()):
+            self._logger.warning("the project's daemon did not start: %s", problem)
+        while True:
+            broken = False
+            for daemon in ready:
+                try:
+                    claim = await self._claim(daemon, run_id, lease_ms)
+                except _BROKEN as exc:
+                    self._logger.warning("daemon %r: %s", daemon.info, exc)
+                    broken = True
+                    continue
+                if claim is not None:
+                    return daemon, claim
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            if broken:
+                await asyncio.sleep(min(left_s, REFRESH_S))
+            ready = await self._router.wait(run_id, deadline)
+
+    async def _claim(
+        self, daemon: Daemon, run_id: str | None, lease_ms: float | None
+    ) -> Claim | None:
+        # A claim that was sent has happened, whoever stops waiting for it: see it through, and
+        # give it back if the call was cancelled meanwhile.
+        with anyio.CancelScope(shield=True):
+            claim = await daemon.client.claim_next_batch(
+                self.adapter_id, run_id=run_id, lease_ms=lease_ms
+            )
+        if claim is None:
+            return None
+        held = self._remember(daemon, claim, lease_ms)
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await self._give_back(held, "the call that claimed it was cancelled")
+            raise
+        self._keep(held)
+        return claim
+
+    # -- Answering -------------------------------------------------------------------------
+
+    async def provide(self, batch_id: str, token: str, mocks: Sequence[Mock]) -> Provided:
+        """Answer a batch, even one whose lease ended or whose daemon restarted meanwhile.
+
+        The mocks the contract gate accepted before are sent along, so only those that were wrong
+        need to be given again.
+
+        Raises:
+            ContractViolation: Some mocks break the contract; the accepted ones are kept.
+            ClaimMismatch: Another responder holds the batch by now, or the token is wrong.
+            NotClaimed: It was released, or another responder answered it.
+            UnknownBatch: The test does not wait for it any more.
+            MocksMismatch: Not exactly one mock per request, or the requests changed.
+            DaemonUnreachable: The daemon did not come back.
+        """
+        held = self._find(batch_id, token)
+        if held is None:
+            daemon, _ = await self._router.find(batch_id)
+            return await daemon.client.provide_batch(self.adapter_id, batch_id, token, mocks)
+        if held.released:
+            raise NotClaimed(f"You released batch {batch_id}; claim it again before you answer it.")
+        given = {mock.request_id: mock for mock in mocks}
+        if len(given) < len(mocks):
+            raise MocksMismatch("A requestId appears twice in mocks; give one mock per request.")
+        answer = {**held.accepted, **given}
+        try:
+            return await self._send(held, answer)
+        except _LOST as exc:
+            lost = exc
+        await self._regain(held, lost)
+        return await self._send(held, answer)
+
+    async def renew(self, batch_id: str, token: str, lease_ms: float | None = None) -> int:
+        """Restart a lease, claiming the batch again if it ended; return its end in Unix ms.
+
+        Raises:
+            ClaimMismatch, NotClaimed, UnknownBatch: The batch is lost, as in `provide`.
+            InvalidParams: The lease is out of range.
+            DaemonUnreachable: The daemon does not answer.
+        """
+        held = self._find(batch_id, token)
+        if held is None:
+            daemon, _ = await self._router.find(batch_id)
+            return await daemon.client.renew_claim(self.adapter_id, batch_id, token, lease_ms)
+        daemon = await self._router.daemon(held.project_id)
+        try:
+            lease_until = await self._renew(daemon, held, lease_ms)
+        except (LeaseEnded, NotClaimed) as exc:
+            if held.released or not await self._claim_again(daemon, held, lease_ms, exc):
+                raise
+            lease_until = await self._renew(daemon, held, lease_ms)
+        if lease_ms is not None:
+            held.lease_ms = lease_ms
+        self._keep(held)
+        return lease_until
+
+    async def release(self, batch_id: str, token: str, reason: str | None = None) -> None:
+        """Give a batch back; one whose lease ended is back already.
+
+        Raises:
+            ClaimMismatch: Another responder holds it, or the token is wrong.
+            UnknownBatch: The test does not wait for it any more.
+            DaemonUnreachable: The daemon does not answer.
+        """
+        held = self._find(batch_id, token)
+        if held is None:
+            daemon, _ = await self._router.find(batch_id)
+            await daemon.client.release_batch(self.adapter_id, batch_id, token, reason)
+            return
+        held.stop()
+        daemon = await self._router.daemon(held.project_id)
+        with contextlib.suppress(LeaseEnded, NotClaimed):
+            await daemon.client.release_batch(self.adapter_id, batch_id, held.live_token, reason)
+        held.released = True
+
+    def requests_of(self, batch_id: str) -> dict[str, dict[str, Any]] | None:
+        """Return the requests of a batch this adapter claimed, by id; None for another batch."""
+        held = self._held.get(batch_id)
+        return held.requests if held else None
+
+    # -- Inside ----------------------------------------------------------------------------
+
+    def _find(self, batch_id: str, token: str) -> HeldClaim | None:
+        held = self._held.get(batch_id)
+        if held is not None and token not in held.tokens:
+            raise ClaimMismatch(
+                f"That is not the claim token of batch {batch_id}; give the claimToken that came "
+                "with your claim."
+            )
+        return held
+
+    def _remember(self, daemon: Daemon, claim: Claim, lease_ms: float | None) -> HeldClaim:
+        held = self._held.setdefault(claim.batch_id, HeldClaim(claim.batch_id))
+        self._held.move_to_end(claim.batch_id)
+        held.take(daemon, claim)
+        held.lease_ms, held.released = lease_ms, False
+        while len(self._held) > CLAIMS_REMEMBERED:
+            self._held.popitem(last=False)[1].stop()
+        return held
+
+    def _keep(self, held: HeldClaim) -> None:
+        """Renew a claim's lease from now on, unless the assistant chose a lease."""
+        held.stop()
+        held.ended = False
+        if held.lease_ms is None:
+            held.keeper = asyncio.create_task(self._renew_for_a_while(held))
+
+    async def _renew(self, daemon: Daemon, held: HeldClaim, lease_ms: float | None = None) -> int:
+        return await daemon.client.renew_claim(
+            self.adapter_id, held.batch_id, held.live_token, lease_ms
+        )
+
+    async def _renew_for_a_while(self, held: HeldClaim) -> None:
+        until = time.monotonic() + KEEP_S
+        while time.monotonic() < until:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                daemon = await self._router.daemon(held.project_id)
+                await self._renew(daemon, held)
+            except (DaemonUnreachable, OSError):
+                continue  # it may be slow; the lease has time for another try
+            except MockMcpError:
+                return
+
+    async def _send(self, held: HeldClaim, answer: dict[str, Mock]) -> Provided:
+        daemon = await self._router.daemon(held.project_id)
+        mocks = [mock for rid, mock in answer.items() if rid not in held.dropped]
+        try:
+            provided = await daemon.client.provide_batch(
+                self.adapter_id, held.batch_id, held.live_token, mocks
+            )
+        except ContractViolation as exc:
+            held.accepted = {rid: answer[rid] for rid in exc.accepted if rid in answer}
+            self._keep(held)
+            raise
+        except ClaimMismatch:
+            held.stop()
+            raise self._taken(held) from None
+        held.stop()
+        return provided
+
+    async def _regain(self, held: HeldClaim, lost: MockMcpError) -> None:
+        """Claim a lost batch again, waiting for its test to submit it to a restarted daemon."""
+        deadline = time.monotonic() + RECLAIM_S
+        while True:
+            try:
+                daemon = await self._router.daemon(held.project_id)
+                if await self._claim_again(daemon, held, held.lease_ms, lost):
+                    return
+            except (DaemonUnreachable, Unauthorized):
+                pass
+            except UnknownBatch as exc:
+                if daemon.info.token == held.daemon_token:  # it did not restart: the batch is over
+                    held.stop()
+                    raise UnknownBatch(
+                        f"The test does not wait for batch {held.batch_id} any more, so your "
+                        f"answer was not used. ({exc.message})"
+                    ) from None
+            if time.monotonic() >= deadline:
+                held.stop()
+                raise type(lost)(
+                    f"Batch {held.batch_id} was lost ({lost.message}) and its test did not submit "
+                    f"it again within {RECLAIM_S:g} s: the test has probably ended. Your answer "
+                    "was not used; claim the next batch."
+                )
+            await asyncio.sleep(RETRY_S)
+
+    async def _claim_again(
+        self, daemon: Daemon, held: HeldClaim, lease_ms: float | None, lost: MockMcpError
+    ) -> bool:
+        """Claim the same batch by its id; tell whether acting on it makes sense now.
+
+        It does if the batch was claimed, or turns out to be held still, or to have been answered
+        by a call whose own answer was lost: repeating that call under its token is harmless.
+        """
+        with anyio.CancelScope(shield=True):
+            claim = await daemon.client.claim_next_batch(
+                self.adapter_id, lease_ms=lease_ms, batch_id=held.batch_id
+            )
+        if claim is None:
+            found = await daemon.client.get_batch(held.batch_id)
+            if found.status == "fulfilled" and not isinstance(lost, DaemonUnreachable):
+                held.stop()
+                raise NotClaimed(
+                    f"Batch {held.batch_id} was answered by another responder while your lease "
+                    "had ended; your answer was not used. Claim the next batch."
+                )
+            if found.claim is not None and found.claim.adapter_id != self.adapter_id:
+                held.stop()
+                raise self._taken(held)
+            return found.status != "pending"
+        before = held.requests
+        held.take(daemon, claim)
+        self._keep(held)
+        if changed := [rid for rid, request in held.requests.items() if before.get(rid) != request]:
+            await self._give_back(held, "its requests changed while the answer was written")
+            raise MocksMismatch(
+                f"The test submitted batch {held.batch_id} again with other requests "
+                f"({', '.join(changed[:5])}); your answer does not fit and the batch was released. "
+                "Claim the next batch."
+            )
+        held.dropped |= before.keys() - held.requests.keys()
+        return True
+
+    async def _give_back(self, held: HeldClaim, reason: str) -> None:
+        held.stop()
+        held.released = True
+        try:
+            daemon = await self._router.daemon(held.project_id)
+            await daemon.client.release_batch(
+                self.adapter_id, held.batch_id, held.live_token, reason
+            )
+        except (MockMcpError, OSError) as exc:
+            self._logger.debug("batch %s was not released: %s", held.batch_id, exc)
+
+    def _taken(self, held: HeldClaim) -> ClaimMismatch:
+        return ClaimMismatch(
+            f"Your lease on batch {held.batch_id} ended and another responder holds it now; your "
+            "answer was not used. Claim the next batch."
+        )

@@ -1,0 +1,324 @@
+"""The daemons an adapter serves: finding them, and asking them all at once.
+
+Strategy: the cache directory is the list of daemons. It is read again when it changed, and at least
+every second; each daemon found keeps one `DaemonClient`, and with it its connections, until its
+registry names another token. Nothing is probed beforehand: a call finds out whether a daemon is
+up. Daemons are asked concurrently and each for itself; one that was too slow is given little time
+until it has answered again, so it never holds up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from mock_mcp.control.client import DaemonClient
+from mock_mcp.errors import (
+    DaemonUnreachable,
+    InsecurePath,
+    InternalError,
+    MockMcpError,
+    UnknownBatch,
+)
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.ipc import is_listening
+from mock_mcp.runtime.launch import ensure_daemon_running_async
+from mock_mcp.runtime.project import Project
+from mock_mcp.types import BatchInfo, DaemonInfo, TestMeta, Waiting
+
+__all__ = ["Answer", "Daemon", "Router"]
+
+T = TypeVar("T")
+
+REFRESH_S = 1.0
+"""How old the list of daemons may get while the directory looks unchanged."""
+PATIENCE_S = 2.0
+"""How long a question to all daemons waits for one of them."""
+IMPATIENCE_S = 0.5
+"""The same for a daemon that did not answer the last one in time."""
+RUNS_REMEMBERED = 1000
+"""Runs per daemon whose test's name is kept."""
+
+
+class Daemon:
+    """One daemon, with the client and the connections kept for it.
+
+    Args:
+        info: Its registry.
+        client: A client made from that registry.
+    """
+
+    def __init__(self, info: DaemonInfo, client: DaemonClient) -> None:
+        self.info = info
+        self.client = client
+        self.patience_s = PATIENCE_S
+        self._tests: dict[str, TestMeta | None] = {}
+
+    async def test_of(self, run_id: str) -> TestMeta | None:
+        """Return the test a run belongs to; None when the run does not say or cannot be asked."""
+        if run_id not in self._tests:
+            try:
+                runs = await self.client.list_runs()
+            except MockMcpError:
+                return None
+            self._tests = {run.run_id: run.test_meta for run in runs[-RUNS_REMEMBERED:]}
+        return self._tests.get(run_id)
+
+
+class Answer(Generic[T]):
+    """What one daemon answered: a value, or the error it raised."""
+
+    def __init__(self, daemon: Daemon, value: T | None, error: MockMcpError | None) -> None:
+        self.daemon = daemon
+        self.error = error
+        self._value = value
+
+    @property
+    def value(self) -> T:
+        """The value.
+
+        Raises:
+            MockMcpError: The daemon's error.
+        """
+        if self.error is not None:
+            raise self.error
+        return self._value  # type: ignore[return-value]
+
+
+class Router:
+    """Find daemons and ask them.
+
+    Args:
+        cache: The cache directory.
+        project: The adapter's own project, asked first; None when there is none.
+        timeout_s: Seconds one call to one daemon may take.
+        logger: Where daemons that cannot be used are reported.
+        connect: Makes the client of a daemon; tests replace it.
+    """
+
+    def __init__(
+        self,
+        cache: CacheDirectory,
+        project: Project | None,
+        *,
+        timeout_s: float = 10.0,
+        logger: logging.Logger | None = None,
+        connect: Callable[[DaemonInfo], DaemonClient] | None = None,
+    ) -> None:
+        self.project = project
+        self._cache = cache
+        self._timeout_s = timeout_s
+        self._logger = logger or logging.getLogger(__name__)
+        self._connect = connect or (
+            lambda info: DaemonClient.of(info, timeout_s=timeout_s, logger=self._logger)
+        )
+        self._daemons: dict[str, Daemon] = {}
+        self._listed_at = float("-inf")
+        self._listed_mtime = -1
+        self._warned: set[str] = set()
+
+    async def close(self) -> None:
+        """Close every kept connection."""
+        daemons, self._daemons = self._daemons, {}
+        for daemon in daemons.values():
+            await daemon.client.close()
+
+    def is_own(self, daemon: Daemon) -> bool:
+        """Tell whether a daemon serves the adapter's own project."""
+        return self.project is not None and daemon.info.project_id == self.project.id
+
+    async def daemons(self, *, fresh: bool = False) -> list[Daemon]:
+        """Return the daemons that have a registry, the own project's first.
+
+        Args:
+            fresh: Read the directory even if it looks unchanged.
+        """
+        now = time.monotonic()
+        try:
+            mtime = self._cache.path.stat().st_mtime_ns
+        except OSError:
+            mtime = -1
+        if fresh or mtime != self._listed_mtime or now - self._listed_at >= REFRESH_S:
+            self._listed_mtime, self._listed_at = mtime, now
+            await self._list()
+        return sorted(self._daemons.values(), key=lambda daemon: not self.is_own(daemon))
+
+    async def daemon(self, project_id: str) -> Daemon:
+        """Return the daemon of one project as its registry is now.
+
+        Raises:
+            DaemonUnreachable: It has no registry.
+        """
+        await self.daemons(fresh=True)
+        daemon = self._daemons.get(project_id)
+        if daemon is None:
+            raise DaemonUnreachable("The daemon of the test's project is gone.")
+        return daemon
+
+    async def start_own(self) -> MockMcpError | None:
+        """Start the own project's daemon if there is such a project and no daemon.
+
+        Returns:
+            Why it could not be started; None otherwise.
+        """
+        if self.project is None:
+            return None
+        own = self._daemons.get(self.project.id)
+        if own is not None and await self._listens(own):
+            return None
+        try:
+            await ensure_daemon_running_async(
+                self.project.root, cache_dir=self._cache.base, logger=self._logger
+            )
+        except MockMcpError as exc:
+            return exc
+        await self.daemons(fresh=True)
+        return None
+
+    async def ask(
+        self, question: Callable[[DaemonClient], Awaitable[T]], *, patience_s: float | None = None
+    ) -> list[Answer[T]]:
+        """Ask every daemon the same, at once; return the answers, the own project's first.
+
+        A daemon that died and left its registry is left out; one that is slow answers with
+        `DaemonUnreachable`.
+
+        Args:
+            question: Calls one client.
+            patience_s: Seconds to wait for each; its usual patience when None.
+        """
+        daemons = await self.daemons()
+        answers = await asyncio.gather(
+            *(self._ask_one(daemon, question, patience_s) for daemon in daemons)
+        )
+        return [answer for answer in answers if answer is not None]
+
+    async def find(self, batch_id: str) -> tuple[Daemon, BatchInfo]:
+        """Return a batch and the daemon that has it.
+
+        Raises:
+            UnknownBatch: No daemon that answers has it; the message names those that do not answer.
+        """
+        answers = await self.ask(lambda client: client.get_batch(batch_id))
+        for answer in answers:
+            if answer.error is None:
+                return answer.daemon, answer.value
+        why = " ".join(a.error.message for a in answers if isinstance(a.error, UnknownBatch))
+        silent = [
+            f"{answer.daemon.info.project_root}: {answer.error}"
+            for answer in answers
+            if not isinstance(answer.error, UnknownBatch)
+        ]
+        message = why or f"Batch not found: no daemon knows {batch_id!r}. Claim the next one."
+        if silent:
+            message += f" Daemons that could not be asked: {'; '.join(silent)}."
+        raise UnknownBatch(message)
+
+    async def claimable(self, run_id: str | None) -> list[Daemon]:
+        """Return the daemons with something to claim, the one with the oldest batch first."""
+        answers = await self.ask(lambda client: client.wait_for_batch(0, run_id=run_id))
+        return _oldest_first(
+            (answer.daemon, answer.value) for answer in answers if answer.error is None
+        )
+
+    async def wait(self, run_id: str | None, deadline: float) -> list[Daemon]:
+        """Wait until a daemon has something to claim; return those that have, as `claimable` does.
+
+        Daemons that appear meanwhile, or come back, are waited for too.
+
+        Args:
+            run_id: Only batches of this run.
+            deadline: When to give up and return nothing, on the monotonic clock.
+        """
+        waits: dict[Daemon, asyncio.Task[Waiting]] = {}
+        try:
+            while (left_s := deadline - time.monotonic()) > 0:
+                for daemon in await self.daemons():
+                    if daemon not in waits:
+                        waits[daemon] = asyncio.create_task(
+                            daemon.client.wait_for_batch(left_s * 1000, run_id=run_id)
+                        )
+                look_again = asyncio.create_task(asyncio.sleep(min(left_s, REFRESH_S)))
+                try:
+                    await _until_found({look_again, *waits.values()}, look_again)
+                finally:
+                    look_again.cancel()
+                ended = [(daemon, wait) for daemon, wait in waits.items() if wait.done()]
+                for daemon, _ in ended:
+                    del waits[daemon]  # one that failed is asked again with the next listing
+                if ready := _oldest_first(
+                    (daemon, wait.result()) for daemon, wait in ended if not wait.exception()
+                ):
+                    return ready
+            return []
+        finally:
+            for wait in waits.values():
+                wait.cancel()
+            await asyncio.gather(*waits.values(), return_exceptions=True)
+
+    # -- Inside ----------------------------------------------------------------------------
+
+    async def _list(self) -> None:
+        found: dict[str, Daemon] = {}
+        for project_id in self._cache.project_ids():
+            try:
+                info = self._cache.read(project_id)
+            except (InsecurePath, OSError) as exc:
+                if project_id not in self._warned:
+                    self._warned.add(project_id)
+                    self._logger.warning("skipping daemon %s: %s", project_id, exc)
+                continue
+            if info is None:
+                continue
+            known = self._daemons.get(project_id)
+            same = known is not None and known.info == info
+            found[project_id] = known if known and same else Daemon(info, self._connect(info))
+        gone = [daemon for daemon in self._daemons.values() if daemon not in found.values()]
+        self._daemons = found
+        for daemon in gone:
+            await daemon.client.close()
+
+    async def _ask_one(
+        self,
+        daemon: Daemon,
+        question: Callable[[DaemonClient], Awaitable[T]],
+        patience_s: float | None,
+    ) -> Answer[T] | None:
+        limit_s = daemon.patience_s if patience_s is None else patience_s
+        try:
+            async with asyncio.timeout(limit_s):
+                value = await question(daemon.client)
+        except TimeoutError:
+            daemon.patience_s = IMPATIENCE_S
+            return Answer(daemon, None, DaemonUnreachable(f"No answer within {limit_s:g} s."))
+        except DaemonUnreachable as exc:
+            return Answer(daemon, None, exc) if await self._listens(daemon) else None
+        except MockMcpError as exc:
+            return Answer(daemon, None, exc)
+        except OSError as exc:
+            return Answer(daemon, None, InternalError(f"The daemon cannot be reached: {exc}"))
+        daemon.patience_s = PATIENCE_S
+        return Answer(daemon, value, None)
+
+    async def _listens(self, daemon: Daemon) -> bool:
+        try:
+            return await asyncio.to_thread(is_listening, daemon.info.ipc_path)
+        except (InsecurePath, OSError):
+            return True  # something is there; its error is worth reporting
+
+
+def _oldest_first(answers: Iterable[tuple[Daemon, Waiting]]) -> list[Daemon]:
+    ready = [(daemon, waiting) for daemon, waiting in answers if waiting.pending]
+    ready.sort(key=lambda pair: pair[1].oldest_created_at or 0)
+    return [daemon for daemon, _ in ready]
+
+
+async def _until_found(tasks: set[asyncio.Task[Any]], look_again: asyncio.Task[None]) -> None:
+    """Return when a wait found something, or when it is time to list the daemons again."""
+    while True:
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if look_again in done or any(not t.exception() and t.result().pending for t in done):
+            return

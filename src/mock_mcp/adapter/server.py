@@ -1,0 +1,482 @@
+"""The MCP shell: tool calls in, results out, on the low-level server of the SDK.
+
+A handler returns plain data; this file makes it a result whose structure and text are the same. A
+failure of the project's own (`MockMcpError`) is a result an assistant can act on, never a protocol
+error; only an unknown tool or prompt is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import anyio
+import mcp_types as types
+import msgspec
+from mcp.server import Server, ServerRequestContext
+from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
+
+from mock_mcp._version import __version__
+from mock_mcp.adapter import tools
+from mock_mcp.adapter.claims import Claims
+from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
+from mock_mcp.adapter.router import Answer, Router
+from mock_mcp.adapter.tools import arguments_of, given
+from mock_mcp.adapter.view import (
+    RESULT_CHARS,
+    batch_view,
+    bounded,
+    dump,
+    error_text,
+    history_view,
+    summary,
+    test_view,
+)
+from mock_mcp.contract.pointer import extend, follow
+from mock_mcp.errors import InvalidParams, MockMcpError
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.project import Project, resolve_project_root
+
+__all__ = ["Adapter", "run_adapter"]
+
+Context = ServerRequestContext[Any, Any]
+Progress = Callable[[float, float, str], Awaitable[None]]
+
+PROGRESS_S = 5.0
+"""How often a waiting call says that it lives."""
+REQUESTS_SHOWN = 20
+"""Requests of one batch that ``get_pending_batches`` lists."""
+_PROJECT_MARKERS = (".git", "pyproject.toml", "package.json")
+
+
+class Adapter:
+    """The tools of one MCP client, and its server.
+
+    Args:
+        project_root: The own project; when None, the one the working directory lies in, if any.
+        cache_dir: The directory that holds ``mock-mcp/``.
+        logger: Where problems are logged.
+        timeout_s: Seconds one call to a daemon may take.
+        adapter_id: This responder's name in claims; a fresh one when None.
+
+    Raises:
+        ConfigurationError: The project root or the cache directory cannot be used.
+        InsecurePath: The cache directory is not private.
+    """
+
+    def __init__(
+        self,
+        *,
+        project_root: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        logger: logging.Logger | None = None,
+        timeout_s: float = 10.0,
+        adapter_id: str | None = None,
+    ) -> None:
+        self._logger = logger or logging.getLogger(__name__)
+        self.adapter_id = adapter_id or f"adapter-{os.getpid()}-{secrets.token_hex(4)}"
+        self._router = Router(
+            CacheDirectory(cache_dir),
+            _own_project(project_root),
+            timeout_s=timeout_s,
+            logger=self._logger,
+        )
+        self._claims = Claims(self._router, self.adapter_id, logger=self._logger)
+        self._tools: Mapping[str, Callable[[Any, Progress], Awaitable[dict[str, Any]]]] = {
+            "get_status": self._get_status,
+            "list_runs": self._list_runs,
+            "claim_next_batch": self._claim_next_batch,
+            "get_batch": self._get_batch,
+            "provide_batch_mock_data": self._provide,
+            "release_batch": self._release,
+            "get_pending_batches": self._get_pending_batches,
+            "renew_claim": self._renew,
+            "get_schema": self._get_schema,
+        }
+
+    def server(self) -> Server[None]:
+        """Return the MCP server; when its connection ends, every held claim is released."""
+        return Server(
+            "mock-mcp",
+            version=__version__,
+            title="mock-mcp",
+            instructions=INSTRUCTIONS,
+            lifespan=self._lifespan,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
+        )
+
+    async def close(self) -> None:
+        """Release what is held and close the connections; a second call does nothing."""
+        await self._claims.close()
+        with anyio.CancelScope(shield=True):
+            await self._router.close()
+
+    # -- MCP -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Server[None]) -> AsyncIterator[None]:
+        try:
+            yield None
+        finally:
+            await self.close()
+
+    async def _list_tools(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[*tools.TOOLS.values()])
+
+    async def _call_tool(
+        self, ctx: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        tool = self._tools.get(params.name)
+        if tool is None:
+            raise MCPError(
+                types.INVALID_PARAMS,
+                f"Unknown tool {params.name[:80]!r}; known are {', '.join(self._tools)}.",
+            )
+        try:
+            arguments = arguments_of(params.name, params.arguments or {})
+            result = await tool(arguments, ctx.session.report_progress)
+        except MockMcpError as exc:
+            return _failure(error_text(exc))
+        except Exception:
+            self._logger.exception("%s failed", params.name)
+            return _failure(
+                f"{params.name} failed inside mock-mcp; its log on stderr says why. Try again."
+            )
+        return types.CallToolResult(
+            content=[types.TextContent(text=dump(result))], structured_content=result
+        )
+
+    async def _list_prompts(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListPromptsResult:
+        return types.ListPromptsResult(prompts=[SERVE_MOCKS])
+
+    async def _get_prompt(
+        self, ctx: Context, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
+        if params.name != SERVE_MOCKS.name:
+            raise MCPError(
+                types.INVALID_PARAMS,
+                f"Unknown prompt {params.name[:80]!r}; known is {SERVE_MOCKS.name}.",
+            )
+        text = serve_mocks((params.arguments or {}).get("command"))
+        return types.GetPromptResult(
+            description=SERVE_MOCKS.description,
+            messages=[types.PromptMessage(role="user", content=types.TextContent(text=text))],
+        )
+
+    # -- Tools -----------------------------------------------------------------------------
+
+    async def _get_status(self, arguments: tools.Nothing, progress: Progress) -> dict[str, Any]:
+        answers = await self._router.ask(lambda client: client.get_status())
+        good = [answer for answer in answers if answer.error is None]
+        daemons, hidden = bounded(
+            {
+                "projectRoot": answer.value.project_root,
+                "projectId": answer.value.project_id,
+                "own": self._router.is_own(answer.daemon),
+                "version": answer.value.version,
+                "pid": answer.value.pid,
+                "uptime": answer.value.uptime,
+                "runs": answer.value.runs,
+                "pending": answer.value.pending,
+                "claimed": answer.value.claimed,
+                "totalBatches": answer.value.total_batches,
+            }
+            for answer in good
+        )
+        return {
+            "adapterId": self.adapter_id,
+            "version": __version__,
+            "runs": sum(answer.value.runs for answer in good),
+            "pending": sum(answer.value.pending for answer in good),
+            "claimed": sum(answer.value.claimed for answer in good),
+            "held": self._claims.held,
+            "daemons": daemons,
+            "unreachable": _unreachable(answers),
+            **_not_shown(hidden),
+        }
+
+    async def _list_runs(self, arguments: tools.Nothing, progress: Progress) -> dict[str, Any]:
+        answers = await self._router.ask(lambda client: client.list_runs())
+        runs, hidden = bounded(
+            {"projectRoot": answer.daemon.info.project_root, **_json(run)}
+            for answer in answers
+            if answer.error is None
+            for run in answer.value
+        )
+        return {"runs": runs, "unreachable": _unreachable(answers), **_not_shown(hidden)}
+
+    async def _claim_next_batch(
+        self, arguments: tools.ClaimNextBatch, progress: Progress
+    ) -> dict[str, Any]:
+        wait_s = (given(arguments.wait_ms) or 0) / 1000
+        async with _progress(progress, wait_s):
+            found = await self._claims.claim_next(
+                run_id=given(arguments.run_id),
+                lease_ms=given(arguments.lease_ms),
+                wait_s=wait_s,
+            )
+        if found is None:
+            return {
+                "state": "empty",
+                "next": "No test waits for mock data. While tests run, call again with waitMs "
+                f"{tools.WAIT_MS}; tests ask for mocks only with MOCK_MCP=1 in their environment.",
+            }
+        daemon, claim = found
+        return {
+            "state": "claimed",
+            "batchId": claim.batch_id,
+            "claimToken": claim.claim_token,
+            "leaseUntil": claim.lease_until,
+            "runId": claim.run_id,
+            "projectRoot": daemon.info.project_root,
+            "test": test_view(await daemon.test_of(claim.run_id)),
+            "attempts": claim.attempts,
+            "history": history_view(claim.history),
+            **batch_view(claim.requests),
+            "next": "Write one mock for every request and call provide_batch_mock_data with this "
+            "batchId and claimToken; or release_batch.",
+        }
+
+    async def _get_batch(self, arguments: tools.GetBatch, progress: Progress) -> dict[str, Any]:
+        daemon, batch = await self._router.find(arguments.batch_id)
+        view: dict[str, Any] = {
+            "batchId": batch.batch_id,
+            "runId": batch.run_id,
+            "projectRoot": daemon.info.project_root,
+            "status": batch.status,
+            "createdAt": batch.created_at,
+        }
+        if batch.claim is not None:
+            view["claim"] = _json(batch.claim)
+        return {**view, **batch_view(batch.requests)}
+
+    async def _provide(self, arguments: tools.ProvideBatch, progress: Progress) -> dict[str, Any]:
+        provided = await self._claims.provide(
+            arguments.batch_id, arguments.claim_token, [mock.mock() for mock in arguments.mocks]
+        )
+        return {
+            "ok": provided.ok,
+            "message": provided.message,
+            "delivered": provided.delivered,
+            "next": f"Call claim_next_batch with waitMs {tools.WAIT_MS} for the next batch.",
+        }
+
+    async def _release(self, arguments: tools.ReleaseBatch, progress: Progress) -> dict[str, Any]:
+        await self._claims.release(
+            arguments.batch_id, arguments.claim_token, given(arguments.reason)
+        )
+        return {"ok": True, "message": f"Batch {arguments.batch_id} can be claimed again."}
+
+    async def _get_pending_batches(
+        self, arguments: tools.GetPendingBatches, progress: Progress
+    ) -> dict[str, Any]:
+        run_id = given(arguments.run_id)
+        answers = await self._router.ask(
+            lambda client: client.list_batches(run_id=run_id, status="pending")
+        )
+        good = [answer for answer in answers if answer.error is None]
+        batches = sorted(
+            ((answer.daemon, batch) for answer in good for batch in answer.value),
+            key=lambda pair: pair[1].created_at,
+        )
+        shown, hidden = bounded(
+            {
+                "batchId": batch.batch_id,
+                "runId": batch.run_id,
+                "projectRoot": daemon.info.project_root,
+                "createdAt": batch.created_at,
+                "requestCount": len(batch.requests),
+                "requests": [summary(request) for request in batch.requests[:REQUESTS_SHOWN]],
+            }
+            for daemon, batch in batches
+        )
+        return {
+            "total": len(batches),
+            "batches": shown,
+            "unreachable": _unreachable(answers),
+            **_not_shown(hidden),
+        }
+
+    async def _renew(self, arguments: tools.RenewClaim, progress: Progress) -> dict[str, Any]:
+        lease_until = await self._claims.renew(
+            arguments.batch_id, arguments.claim_token, given(arguments.lease_ms)
+        )
+        return {"ok": True, "leaseUntil": lease_until}
+
+    async def _get_schema(self, arguments: tools.GetSchema, progress: Progress) -> dict[str, Any]:
+        requests = self._claims.requests_of(arguments.batch_id)
+        if requests is None:
+            _, batch = await self._router.find(arguments.batch_id)
+            requests = {request["requestId"]: request for request in batch.requests}
+        request = requests.get(arguments.request_id)
+        if request is None:
+            raise InvalidParams(
+                f"Batch {arguments.batch_id} has no request {arguments.request_id[:80]!r}; it has "
+                f"{', '.join(requests)[:1000]}."
+            )
+        schema = _open(_schema_of(request), arguments.pointer)
+        view = {
+            "batchId": arguments.batch_id,
+            "requestId": arguments.request_id,
+            "pointer": arguments.pointer,
+        }
+        text = dump(schema)
+        if len(text) <= RESULT_CHARS:
+            return {**view, "schema": schema}
+        keys = [*schema] if isinstance(schema, dict) else range(len(schema))
+        inside, _ = bounded({"p": extend(arguments.pointer, key)} for key in keys)
+        return {
+            **view,
+            "schema": {"$cut": text[: RESULT_CHARS // 3], "chars": len(text)},
+            "keys": [item["p"] for item in inside][:500],
+        }
+
+
+def run_adapter(
+    *,
+    project_root: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    logger: logging.Logger | None = None,
+    timeout_s: float = 10.0,
+    adapter_id: str | None = None,
+) -> int:
+    """Serve MCP on stdin and stdout until the client goes away, as `entry.run_adapter` says."""
+    adapter = Adapter(
+        project_root=project_root,
+        cache_dir=cache_dir,
+        logger=logger,
+        timeout_s=timeout_s,
+        adapter_id=adapter_id,
+    )
+    anyio.run(_serve, adapter)
+    return 0
+
+
+async def _serve(adapter: Adapter) -> None:
+    _release_on_signals(adapter)
+    server = adapter.server()
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+def _release_on_signals(adapter: Adapter) -> None:
+    """Make SIGINT and SIGTERM release what is held and end the process.
+
+    The thread that reads stdin cannot be interrupted, so an ordinary exit would wait for the
+    client to close it.
+    """
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return
+    loop = asyncio.get_running_loop()
+    leaving: set[asyncio.Task[None]] = set()
+
+    async def leave(number: int) -> None:
+        try:
+            await adapter.close()
+        finally:
+            os._exit(128 + number)
+
+    def on_signal(number: int) -> None:
+        leaving.add(loop.create_task(leave(number)))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+# -- Helpers -----------------------------------------------------------------------------------
+
+
+def _own_project(project_root: str | os.PathLike[str] | None) -> Project | None:
+    """Return the given project, or the one the working directory lies in, if it lies in one."""
+    if project_root is not None:
+        return Project.resolve(project_root)
+    try:
+        root = resolve_project_root()
+    except OSError:  # the working directory is gone
+        return None
+    if not any(os.path.lexists(root / marker) for marker in _PROJECT_MARKERS):
+        return None
+    return Project.resolve(root)
+
+
+@contextlib.asynccontextmanager
+async def _progress(report: Progress, total_s: float) -> AsyncIterator[None]:
+    """Report progress about every `PROGRESS_S` while the block runs."""
+
+    async def tell() -> None:
+        started = time.monotonic()
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            passed_s = time.monotonic() - started
+            await report(passed_s, total_s, "No test waits for mock data yet.")
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+def _json(value: Any) -> dict[str, Any]:
+    """Return a struct as the JSON object it is on the wire."""
+    converted: dict[str, Any] = msgspec.to_builtins(value)
+    return converted
+
+
+def _failure(text: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+
+
+def _unreachable(answers: Iterable[Answer[Any]]) -> list[dict[str, Any]]:
+    shown, _ = bounded(
+        (
+            {"projectRoot": answer.daemon.info.project_root, "error": str(answer.error)}
+            for answer in answers
+            if answer.error is not None
+        ),
+        RESULT_CHARS // 10,
+    )
+    return shown
+
+
+def _not_shown(hidden: int) -> dict[str, int]:
+    return {"notShown": hidden} if hidden else {}
+
+
+def _schema_of(request: Mapping[str, Any]) -> Any:
+    """Return the JSON Schema of a request's response (DESIGN section 6), bare or wrapped."""
+    metadata = request.get("metadata")
+    schema = metadata.get("schema") if isinstance(metadata, dict) else None
+    if not isinstance(schema, dict):
+        raise InvalidParams(
+            f"There is no contract for request {request['requestId']}: no schema is known. Answer "
+            "what its endpoint, method and instructions suggest."
+        )
+    return schema
+
+
+def _open(schema: Any, pointer: str) -> Any:
+    try:
+        return follow(schema, pointer)
+    except (LookupError, ValueError) as exc:
+        inside = ", ".join(extend("", key) for key in schema)[:1000]
+        raise InvalidParams(
+            f"Nothing is at {pointer[:200]!r} ({exc}); the schema has {inside}."
+        ) from None

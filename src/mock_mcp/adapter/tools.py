@@ -1,0 +1,492 @@
+"""The nine tools: their arguments, schemas and what they tell an assistant.
+
+Each tool's arguments are one struct; its input schema is made from the struct, so what is declared
+is what is checked. Unknown arguments are errors, an optional argument that is null is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from mcp_types import Tool, ToolAnnotations
+from msgspec import UNSET, Meta, UnsetType
+
+from mock_mcp.errors import InvalidParams
+from mock_mcp.types import Mock
+
+__all__ = ["TOOLS", "Arguments", "arguments_of", "given"]
+
+T = TypeVar("T")
+
+WAIT_MS = 45_000
+"""Longest wait of one call: several clients end a call after 60 s."""
+LEASE_MS = 600_000
+"""Longest lease the daemon grants."""
+DEPTH = 150
+"""Deepest nesting of arguments, under what the daemon takes with its message around them."""
+
+_BatchId = Annotated[str, Meta(description="The batch's id, as claim_next_batch returned it.")]
+_Token = Annotated[str, Meta(description="The claimToken that came with your claim.")]
+_RunId = Annotated[str, Meta(description="Only batches of this test run; see list_runs.")]
+_LeaseMs = Annotated[
+    float,
+    Meta(
+        ge=1,
+        le=LEASE_MS,
+        description="How long you hold the batch, in milliseconds. Leave it out: the lease is then "
+        "renewed for you while you write, for two minutes.",
+    ),
+]
+
+
+class Arguments(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The arguments of one tool."""
+
+
+class Nothing(Arguments, frozen=True):
+    """No arguments."""
+
+
+class ClaimNextBatch(Arguments, frozen=True):
+    """Arguments of ``claim_next_batch``."""
+
+    run_id: _RunId | UnsetType = UNSET
+    lease_ms: _LeaseMs | UnsetType = UNSET
+    wait_ms: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=WAIT_MS,
+                description="How long to wait for a batch if there is none, in milliseconds.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class GetBatch(Arguments, frozen=True):
+    """Arguments of ``get_batch``."""
+
+    batch_id: _BatchId
+
+
+class MockArgument(Arguments, frozen=True):
+    """One mock, as `mock_mcp.types.Mock` but refusing unknown fields."""
+
+    request_id: Annotated[str, Meta(description="The request this answers.")]
+    data: Annotated[
+        Any,
+        Meta(
+            description="The response body: any JSON value for a JSON API, a string for text, "
+            '{"$base64": "..."} for binary.'
+        ),
+    ]
+    status: Annotated[int, Meta(ge=100, le=599, description="HTTP status; 200 if left out.")] | (
+        UnsetType
+    ) = UNSET
+    headers: (
+        Annotated[
+            dict[str, str | list[str]],
+            Meta(description="Response headers; content-type is application/json if left out."),
+        ]
+        | UnsetType
+    ) = UNSET
+    delay_ms: (
+        Annotated[
+            float,
+            Meta(ge=0, le=600_000, description="How long the test waits for this response."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+    def mock(self) -> Mock:
+        """Return the value that goes to the daemon."""
+        return Mock(
+            self.request_id,
+            self.data,
+            given(self.status),
+            given(self.headers),
+            given(self.delay_ms),
+        )
+
+
+class ProvideBatch(Arguments, frozen=True):
+    """Arguments of ``provide_batch_mock_data``."""
+
+    batch_id: _BatchId
+    claim_token: _Token
+    mocks: Annotated[
+        list[MockArgument],
+        Meta(
+            description="One mock for every request of the batch. After a refusal for contract "
+            "violations, only the corrected ones."
+        ),
+    ]
+
+
+class ReleaseBatch(Arguments, frozen=True):
+    """Arguments of ``release_batch``."""
+
+    batch_id: _BatchId
+    claim_token: _Token
+    reason: Annotated[str, Meta(description="Why, for whoever claims it next.")] | UnsetType = UNSET
+
+
+class GetPendingBatches(Arguments, frozen=True):
+    """Arguments of ``get_pending_batches``."""
+
+    run_id: _RunId | UnsetType = UNSET
+
+
+class RenewClaim(Arguments, frozen=True):
+    """Arguments of ``renew_claim``."""
+
+    batch_id: _BatchId
+    claim_token: _Token
+    lease_ms: _LeaseMs | UnsetType = UNSET
+
+
+class GetSchema(Arguments, frozen=True):
+    """Arguments of ``get_schema``."""
+
+    batch_id: _BatchId
+    request_id: Annotated[str, Meta(description="A request of the batch.")]
+    pointer: Annotated[
+        str,
+        Meta(description='JSON pointer into its schema: "/properties/user"; "" for all of it.'),
+    ]
+
+
+ARGUMENTS: Mapping[str, type[Arguments]] = {
+    "get_status": Nothing,
+    "list_runs": Nothing,
+    "claim_next_batch": ClaimNextBatch,
+    "get_batch": GetBatch,
+    "provide_batch_mock_data": ProvideBatch,
+    "release_batch": ReleaseBatch,
+    "get_pending_batches": GetPendingBatches,
+    "renew_claim": RenewClaim,
+    "get_schema": GetSchema,
+}
+
+
+def given(value: T | UnsetType) -> T | None:
+    """Return an optional argument, None when it was left out."""
+    return None if isinstance(value, UnsetType) else value
+
+
+def arguments_of(tool: str, arguments: Mapping[str, Any]) -> Arguments:
+    """Check the arguments of a call.
+
+    Args:
+        tool: One of `TOOLS`.
+        arguments: As the client sent them.
+
+    Raises:
+        InvalidParams: The message names every unknown argument, or the first wrong value.
+    """
+    cls = ARGUMENTS[tool]
+    known = msgspec.structs.fields(cls)
+    names = [field.encode_name for field in known]
+    if unknown := [name for name in arguments if name not in names]:
+        takes = f"it takes {', '.join(names)}" if names else "it takes none"
+        raise InvalidParams(
+            f"{tool} has no argument {', '.join(map(repr, unknown))[:500]}; {takes}."
+        )
+    values = _without_nulls(arguments)
+    if problem := _unrepresentable(values):
+        raise InvalidParams(f"{tool}: {problem}")
+    try:
+        return msgspec.convert(values, cls)
+    except msgspec.ValidationError as exc:
+        raise InvalidParams(f"{tool}: {exc}.") from None
+
+
+def _without_nulls(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments without those that are null; a mock's ``data`` may be null."""
+    values = {name: value for name, value in arguments.items() if value is not None}
+    if isinstance(mocks := values.get("mocks"), list):
+        values["mocks"] = [
+            {key: part for key, part in mock.items() if part is not None or key == "data"}
+            if isinstance(mock, dict)
+            else mock
+            for mock in mocks
+        ]
+    return values
+
+
+def _unrepresentable(value: Any) -> str | None:
+    """Say why a value the SDK let in is not JSON that can be passed on; None when it is."""
+    level = [value]
+    for _ in range(DEPTH):
+        following: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                following += item.values()
+            elif isinstance(item, list):
+                following += item
+            elif isinstance(item, float) and not isfinite(item):
+                return f"{item} is not JSON; give a number, a string or null."
+        if not following:
+            return None
+        level = following
+    return f"the arguments nest deeper than {DEPTH} levels."
+
+
+# -- Schemas -----------------------------------------------------------------------------------
+
+
+def _input_schema(cls: type[Arguments]) -> dict[str, Any]:
+    """Return a struct's JSON Schema, self-contained: some clients do not follow ``$ref``."""
+    (root,), components = msgspec.json.schema_components([cls], ref_template="{name}")
+
+    def resolve(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [resolve(part) for part in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if "$ref" in schema:
+            target = resolve(components[schema["$ref"]])
+            return {key: part for key, part in target.items() if key not in _NOISE}
+        return {key: resolve(part) for key, part in schema.items()}
+
+    resolved: dict[str, Any] = resolve(root)
+    return resolved
+
+
+_NOISE = ("title", "description")  # of structs: they document this file, not the tool
+
+_STRING = {"type": "string"}
+_NUMBER = {"type": "number"}
+_BOOLEAN = {"type": "boolean"}
+_OBJECT = {"type": "object"}
+_STRINGS = {"type": "object", "additionalProperties": _STRING}
+
+
+def _result(required: Mapping[str, Any], **optional: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {**required, **optional},
+        "required": list(required),
+    }
+
+
+def _list(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+_REQUESTS = _list(
+    _result({"requestId": _STRING, "endpoint": _STRING, "method": _STRING}, metadata=_OBJECT)
+)
+_HISTORY = _list(_result({"outcome": _STRING}, reason=_STRING))
+_UNREACHABLE = _list(_result({"projectRoot": _STRING, "error": _STRING}))
+
+_DAEMON = _result(
+    {
+        "projectRoot": _STRING,
+        "projectId": _STRING,
+        "own": _BOOLEAN,
+        "version": _STRING,
+        "pid": _NUMBER,
+        "uptime": _NUMBER,
+        "runs": _NUMBER,
+        "pending": _NUMBER,
+        "claimed": _NUMBER,
+        "totalBatches": _NUMBER,
+    }
+)
+_RUN = _result(
+    {
+        "runId": _STRING,
+        "projectRoot": _STRING,
+        "pid": _NUMBER,
+        "cwd": _STRING,
+        "startedAt": _STRING,
+        "lastSeen": _NUMBER,
+        "pendingBatches": _NUMBER,
+    },
+    testMeta=_STRINGS,
+)
+_PENDING = _result(
+    {
+        "batchId": _STRING,
+        "runId": _STRING,
+        "projectRoot": _STRING,
+        "createdAt": _NUMBER,
+        "requestCount": _NUMBER,
+        "requests": _REQUESTS,
+    }
+)
+
+
+def _tool(
+    name: str,
+    title: str,
+    description: str,
+    output: dict[str, Any],
+    *,
+    read_only: bool = False,
+    idempotent: bool = False,
+) -> Tool:
+    return Tool(
+        name=name,
+        title=title,
+        description=description,
+        input_schema=_input_schema(ARGUMENTS[name]),
+        output_schema=output,
+        annotations=ToolAnnotations(
+            title=title,
+            read_only_hint=read_only,
+            destructive_hint=False,
+            idempotent_hint=idempotent or read_only,
+            open_world_hint=False,
+        ),
+    )
+
+
+TOOLS: Mapping[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        _tool(
+            "get_status",
+            "Status of mock-mcp",
+            "Count the test runs, the batches that wait for mock data and those being worked on, "
+            "for every project whose daemon runs. Changes nothing. To get work, call "
+            "claim_next_batch.",
+            _result(
+                {
+                    "adapterId": _STRING,
+                    "version": _STRING,
+                    "daemons": _list(_DAEMON),
+                    "unreachable": _UNREACHABLE,
+                    "runs": _NUMBER,
+                    "pending": _NUMBER,
+                    "claimed": _NUMBER,
+                    "held": {"type": "number", "description": "Batches you hold."},
+                },
+                notShown=_NUMBER,
+            ),
+            read_only=True,
+        ),
+        _tool(
+            "list_runs",
+            "List test runs",
+            "List the test processes that are connected, of every project: run id, test file and "
+            "name, working directory, and how many of their batches wait. Changes nothing.",
+            _result({"runs": _list(_RUN), "unreachable": _UNREACHABLE}, notShown=_NUMBER),
+            read_only=True,
+        ),
+        _tool(
+            "claim_next_batch",
+            "Claim the next batch",
+            "Take the oldest batch of intercepted HTTP requests that a test waits for, so that you "
+            "can write its mock responses. A test is blocked meanwhile: answer promptly.\n\n"
+            "The loop: 1. call this with waitMs 45000; 2. if state is `empty`, call it again while "
+            "the tests run; 3. if state is `claimed`, write one mock for every request, with "
+            "realistic data that fits its schema and follows its instructions, consistent across "
+            "the requests; 4. call provide_batch_mock_data with batchId, claimToken and mocks; "
+            "5. go to 1. If you cannot answer, call release_batch.\n\n"
+            "The result: `requests` holds each request with requestId, method, endpoint, and body, "
+            "headers and metadata as the test gave them: `metadata.schema` is the JSON Schema of "
+            "the response (bare, or as {summary, response}), `metadata.instructions` what the test "
+            "wants. A value that several requests repeat is carried once in `shared`, and "
+            '`{"$shared": "s1"}` stands in its place. `{"$cut": text, "chars": n}` is the '
+            "beginning of a value too long to show; get_schema opens schemas. `attempts` and "
+            "`history` tell how earlier claims of this batch ended: do not repeat their "
+            "mistakes.\n\n"
+            "Nobody else can take the batch until its lease ends. Without leaseMs the lease is "
+            "renewed for you for two minutes; renew_claim starts that anew. If the lease ended "
+            "while you wrote, provide all the same: it works unless somebody else took the batch.",
+            _result(
+                {"state": {"type": "string", "enum": ["claimed", "empty"]}, "next": _STRING},
+                batchId=_STRING,
+                claimToken=_STRING,
+                leaseUntil={"type": "number", "description": "Unix time in milliseconds."},
+                runId=_STRING,
+                projectRoot=_STRING,
+                test=_STRINGS,
+                attempts=_NUMBER,
+                history=_HISTORY,
+                requests=_REQUESTS,
+                shared=_OBJECT,
+                notShown=_NUMBER,
+            ),
+        ),
+        _tool(
+            "get_batch",
+            "Read a batch",
+            "Read one batch again, with its requests and its status (`pending`, `claimed` or "
+            "`fulfilled`), in the shape claim_next_batch uses. Changes nothing and claims nothing.",
+            _result(
+                {
+                    "batchId": _STRING,
+                    "runId": _STRING,
+                    "projectRoot": _STRING,
+                    "status": {"type": "string", "enum": ["pending", "claimed", "fulfilled"]},
+                    "createdAt": _NUMBER,
+                    "requests": _REQUESTS,
+                },
+                claim=_result({"adapterId": _STRING, "leaseUntil": _NUMBER}),
+                shared=_OBJECT,
+                notShown=_NUMBER,
+            ),
+            read_only=True,
+        ),
+        _tool(
+            "provide_batch_mock_data",
+            "Provide mock data",
+            "Answer a batch you claimed: exactly one mock per request, each with requestId and "
+            "data (the response body) and, where they matter, status, headers and delayMs. The "
+            "test receives it at once, all or nothing.\n\n"
+            "The data is checked against the API's contract first. If some of it does not fit, "
+            "nothing is delivered, you keep the batch, and the error lists every violation; the "
+            "mocks that were right are kept, so send only the corrected ones, with the same "
+            "batchId and claimToken. Repeating a call that succeeded is harmless.",
+            _result({"ok": _BOOLEAN, "message": _STRING, "delivered": _BOOLEAN, "next": _STRING}),
+            idempotent=True,
+        ),
+        _tool(
+            "release_batch",
+            "Release a batch",
+            "Give back a batch you claimed and will not answer, with the reason: others may claim "
+            "it then, and read the reason. Its test goes on waiting.",
+            _result({"ok": _BOOLEAN, "message": _STRING}),
+            idempotent=True,
+        ),
+        _tool(
+            "get_pending_batches",
+            "List waiting batches",
+            "List the batches that nobody works on, oldest first, with method and endpoint of "
+            "their requests. Changes nothing and claims nothing; to work on one, call "
+            "claim_next_batch.",
+            _result(
+                {"batches": _list(_PENDING), "total": _NUMBER, "unreachable": _UNREACHABLE},
+                notShown=_NUMBER,
+            ),
+            read_only=True,
+        ),
+        _tool(
+            "renew_claim",
+            "Renew a claim",
+            "Keep a batch for longer while you write a large answer. If the lease has ended and "
+            "nobody took the batch, it is yours again.",
+            _result({"ok": _BOOLEAN, "leaseUntil": _NUMBER}),
+        ),
+        _tool(
+            "get_schema",
+            "Open a schema",
+            "Read the response schema of one request of a batch, or the part of it that a JSON "
+            'pointer names: "" for all of it, "/properties/items" for one property. Use it where '
+            "a schema was cut or folded. Changes nothing.",
+            _result(
+                {"batchId": _STRING, "requestId": _STRING, "pointer": _STRING, "schema": {}},
+                keys={**_list(_STRING), "description": "What a schema too long to show contains."},
+            ),
+            read_only=True,
+        ),
+    )
+}
