@@ -62,22 +62,26 @@ def pattern_matches(pattern: str, text: str) -> bool:
 
 
 class Judge:
-    """Judge values against schemas whose ``$ref``s name entries of ``defs``."""
+    """Judge values against schemas whose ``$ref``s name entries of ``defs``.
+
+    ``steps`` counts the schemas visited so far, for a caller that wants to bound its own work.
+    """
 
     def __init__(self, defs: Mapping[str, Any]) -> None:
         self._defs = defs
-        self._steps = 0
+        self._limit = 0
+        self.steps = 0
 
     def accepts(self, value: Any, schema: Schema) -> bool:
         """Return whether ``value`` matches ``schema``, as far as this judge can tell."""
-        self._steps = MAX_STEPS
+        self._limit = self.steps + MAX_STEPS
         return self._accepts(value, schema, 0)
 
     def _accepts(self, value: Any, schema: Schema, depth: int) -> bool:
-        self._steps -= 1
+        self.steps += 1
         if isinstance(schema, bool):
             return schema
-        if self._steps < 0 or depth > 60:
+        if self.steps > self._limit or depth > 60:
             return True
         return (
             self._type_and_values(value, schema)

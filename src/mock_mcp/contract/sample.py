@@ -30,13 +30,14 @@ __all__ = ["CannotSample", "sample"]
 Schema = Mapping[str, Any] | bool
 _Merged = dict[str, Any]
 
-MAX_STEPS = 20_000  # places visited in one attempt: a few hundred milliseconds at the worst
+MAX_STEPS = 30_000  # places visited in all attempts, each at most a third: 2 seconds at worst
 MAX_DEPTH = 40  # of nesting; recursion that is required never ends before it
 MAX_ITEMS = 1_000  # a schema that asks for more items is not sampled
 MAX_CHARS = 100_000  # nor one that asks for a longer string
 MAX_EXAMPLE = 500  # characters of an example inside a value; longer ones are keys and dumps
 MAX_NAMES = 5_000  # places visited to learn the least size of one schema
 FAMILIAR = 24  # values a nullable object near the top may cost beyond its allowance
+JUDGE_RATE = 10  # steps of the judge that count as one of these
 REDRAWS = 8  # draws for one place that must differ (uniqueItems, not)
 
 
@@ -94,12 +95,16 @@ def sample(
             return copy.deepcopy(example)
     reason = ""
     refused = 0
+    steps = MAX_STEPS
     for attempt, strategy in enumerate(_STRATEGIES):
+        maker = _Attempt(schema, Dice(f"{seed}/{attempt}"), strategy, min(steps, MAX_STEPS // 3))
         try:
-            value = _Attempt(schema, Dice(f"{seed}/{attempt}"), strategy).run()
+            value = maker.run()
         except _NoValue as error:
             reason = reason or str(error)
             continue
+        finally:
+            steps -= maker.steps
         if is_valid(value):
             return value
         refused += 1
@@ -108,7 +113,7 @@ def sample(
             f"; also: {reason}" if reason else ""
         )
     raise CannotSample(
-        f"No valid value was found for this schema after {len(_STRATEGIES)} attempts: {reason}. "
+        f"No valid value was found for this schema after {attempt + 1} attempts: {reason}. "
         "Add a valid example to the document, or provide this answer by hand."
     )
 
@@ -139,7 +144,8 @@ class _Spot:
     first: bool = True
 
     def fail(self, why: str) -> _NoValue:
-        return _NoValue(f"at {self.path or 'the root'}: {why}")
+        path = self.path if len(self.path) < 80 else f"{self.path[:60]}/..."
+        return _NoValue(f"at {path or 'the root'}: {why}")
 
 
 # Objects that describe their parent rather than a record of their own.
@@ -165,7 +171,7 @@ _BY_KEYWORD = (
 class _Attempt:
     """One attempt to make one value."""
 
-    def __init__(self, schema: Schema, dice: Dice, strategy: _Strategy) -> None:
+    def __init__(self, schema: Schema, dice: Dice, strategy: _Strategy, limit: int) -> None:
         self._schema = schema
         self._defs: Mapping[str, Any] = (
             schema.get("$defs", {}) if isinstance(schema, Mapping) else {}
@@ -174,7 +180,8 @@ class _Attempt:
         self._strategy = strategy
         self._judge = Judge(self._defs)
         self._sizes = _Sizes(self._defs)
-        self._steps = MAX_STEPS
+        self._limit = limit
+        self.steps = 0
 
     def run(self) -> Any:
         persona = Persona(self._dice)
@@ -187,9 +194,9 @@ class _Attempt:
 
     def _merge(self, base: _Merged, schema: Schema, spot: _Spot) -> _Merged:
         """Return ``base`` and everything ``schema`` says unconditionally, as one plain schema."""
-        self._steps -= 1
-        if self._steps < 0:
-            raise _OutOfSteps(f"the schema takes more than {MAX_STEPS} steps")
+        self.steps += 1
+        if self.steps + self._judge.steps // JUDGE_RATE > self._limit:
+            raise _OutOfSteps(f"the schema takes more than {self._limit} steps")
         if spot.depth > MAX_DEPTH:
             raise spot.fail(f"required content is nested more than {MAX_DEPTH} levels deep")
         for part in _conjuncts(schema, self._defs, set()):
@@ -252,19 +259,21 @@ class _Attempt:
 
     def _plain(self, merged: _Merged, spot: _Spot) -> Any:
         """Make a value for a schema without choices, and check what it must not be."""
-        for _ in range(REDRAWS):
-            value = self._value(merged, spot)
+        for turn in range(REDRAWS):
+            value = self._value(merged, spot if turn < 2 else replace(spot, words=("key",)))
             if not any(self._judge.accepts(value, part) for part in merged.get("$not", ())):
                 return value
         raise spot.fail("every value drawn is excluded by not")
 
     def _value(self, merged: _Merged, spot: _Spot) -> Any:
         if "enum" in merged:
-            fitting = [item for item in merged["enum"] if self._fits(item, merged)]
-            if not fitting:
-                raise spot.fail("no value of the enum fits its other rules")
-            said = [item for item in fitting if item is not None]
-            return copy.deepcopy(self._dice.pick(said or fitting))
+            rules = {key: part for key, part in merged.items() if key != "enum"}
+            said = [item for item in merged["enum"] if item is not None]
+            start = self._dice.below(len(said))
+            for item in (*said[start:], *said[:start], *([None] * (None in merged["enum"]))):
+                if self._fits(item, rules):
+                    return copy.deepcopy(item)
+            raise spot.fail("no value of the enum fits its other rules")
         is_time = _TIME_WORDS & set(spot.words) or merged.get("format") in _TIME_FORMATS
         if self._strategy.examples and spot.first and not is_time:  # times must fit each other
             for example in merged.get("$examples", ()):
@@ -344,11 +353,11 @@ class _Attempt:
             share = max(left, 0) // (len(nested) - at)
             least = self._sizes.least(parts[name])
             if name in required or (0 < least <= share and len(value) < highest):
-                before = self._steps
+                before = self.steps
                 self._put(
                     value, name, parts[name], replace(around, allowance=share), name in required
                 )
-                left -= before - self._steps
+                left -= self.steps - before
         self._keep_dependencies(merged, value, around)
         self._add_more(merged, value, around)
         if len(value) > highest:
