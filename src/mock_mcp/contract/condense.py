@@ -307,7 +307,7 @@ class _View:
             return self._add_member(step)
         if isinstance(step, _OpenHere):
             draft = self._opened(step.schema, step.pointer, step.level, step.marker)
-            if not self._fits(_size(draft.out) - _size(step.marker) + self._hoisting(draft)):
+            if not self._fits(_size(draft.out) - _bare(step.marker) + self._hoisting(draft)):
                 return False
             _become(step.marker, draft.out)
             self._accept(draft)
@@ -323,9 +323,9 @@ class _View:
         places = self._places.get(ref, [])
         price = _size(draft.out)
         if len(places) + own == 1:
-            price -= _size(places[0])
+            price -= _bare(places[0])
         else:
-            price += _entry(ref) + sum(_size(marker) - _size(place) for place in places)
+            price += _entry(ref) + sum(_size(marker) - _bare(place) for place in places)
         others = [use for use in draft.uses if use[0] != ref]
         if not self._fits(price + self._hoisting(_Draft({}, others))):
             del self._shown[ref]
@@ -477,6 +477,9 @@ class _View:
             inner = _essence(part)
             if isinstance(inner, Mapping):
                 names |= self._needed(inner, depth + 1)
+        rules = plain.get("dependentRequired", {})
+        for name in [name for name in rules if name in names]:
+            names |= set(rules[name])
         return frozenset(names)
 
     def _cut_enum(self, out: dict[str, Any], more: dict[str, Any], *, is_root: bool) -> None:
@@ -660,6 +663,11 @@ def _sentence(schema: Schema, name: str) -> str:
 
 def _prose_of(piece: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": piece["description"]} if "description" in piece else {}
+
+
+def _bare(piece: Mapping[str, Any]) -> int:
+    """The size of a piece without its prose, which stays when the piece becomes another."""
+    return _size({key: part for key, part in piece.items() if key != "description"})
 
 
 def _become(piece: dict[str, Any], other: Mapping[str, Any]) -> None:
