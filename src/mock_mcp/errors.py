@@ -25,6 +25,7 @@ __all__ = [
     "ContractViolation",
     "DaemonStartFailed",
     "DaemonUnreachable",
+    "DroppedValueWarning",
     "ForkedClient",
     "InsecurePath",
     "InternalError",
@@ -67,6 +68,10 @@ class MockMcpError(Exception):
     def data(self) -> Mapping[str, Any] | None:
         """What a program can read beside the message, as JSON; None when there is nothing."""
         return None
+
+
+class DroppedValueWarning(UserWarning):
+    """A value that is not JSON was left out of a request; the message names its path."""
 
 
 # -- The control channel and the broker (DESIGN section 4) ------------------------------------

@@ -10,6 +10,7 @@ for.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -143,14 +144,25 @@ async def ensure_daemon_running_async(
     logger: logging.Logger | None = None,
 ) -> DaemonInfo:
     """Return the project's daemon as `ensure_daemon_running` does, without blocking the loop."""
-    return await asyncio.to_thread(
-        ensure_daemon_running,
-        project_root,
-        file_path=file_path,
-        cache_dir=cache_dir,
-        timeout_s=timeout_s,
-        logger=logger,
-    )
+    # A daemon thread, not the loop's executor: an interpreter that exits must not wait for it.
+    answer: concurrent.futures.Future[DaemonInfo] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            info = ensure_daemon_running(
+                project_root,
+                file_path=file_path,
+                cache_dir=cache_dir,
+                timeout_s=timeout_s,
+                logger=logger,
+            )
+        except BaseException as exc:  # noqa: BLE001 - it is raised in the caller's task
+            answer.set_exception(exc)
+        else:
+            answer.set_result(info)
+
+    threading.Thread(target=work, name="mock-mcp-launch", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 def _too_slow(project: Project, timeout_s: float) -> DaemonUnreachable:

@@ -1,0 +1,241 @@
+"""What a test holds: `BatchMockCollector` for async code, `SyncBatchMockCollector` for sync code.
+
+Both collect requests into batches through the same engine. Requests issued in one turn of an event
+loop leave together; those of sync threads leave together within a short debounce.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from mock_mcp.client.encode import encode_request
+from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.client.session import Ticket
+from mock_mcp.errors import ClientClosed, ForkedClient, MockMcpDisabled
+from mock_mcp.types import Mock
+
+__all__ = ["BatchMockCollector", "SyncBatchMockCollector"]
+
+THREAD_DEBOUNCE_S = 0.005
+"""How long a request of sync code waits for those of other threads."""
+_UNSET: Any = object()
+
+
+class _Collector:
+    """What both collectors share: making tickets, and remembering which are pending."""
+
+    def __init__(self, settings: Settings, engine: Engine | None) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self._pending: dict[str, Ticket] = {}
+        self._pending_lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self._settings.run_id
+
+    @property
+    def enabled(self) -> bool:
+        """Whether mocks can be requested: False unless ``MOCK_MCP`` is set."""
+        return self._engine is not None
+
+    def _ticket(
+        self, endpoint: str, method: str, timeout_s: float | None, fields: Mapping[str, Any]
+    ) -> tuple[Engine, Ticket]:
+        engine = self._engine
+        if engine is None:
+            raise MockMcpDisabled(
+                "Mocks are off: set the environment variable MOCK_MCP=1 (or pass enabled=True to "
+                "connect) to request them from an assistant."
+            )
+        if os.getpid() != engine.pid:
+            raise ForkedClient(
+                f"This client was connected in process {engine.pid} and is used in its fork "
+                f"{os.getpid()}; connect again in the child process."
+            )
+        if self._closed:
+            raise ClientClosed("The client is closed; connect again to request mocks.")
+        request_id = f"r{next(self._numbers)}"
+        json = encode_request(
+            {"requestId": request_id, "endpoint": endpoint, "method": method, **fields},
+            self._settings.limits,
+            stacklevel=4,
+        )
+        if timeout_s is _UNSET:
+            timeout_s = self._settings.timeout_s
+        ticket = Ticket(request_id, f"{method} {endpoint}", json, timeout_s)
+        with self._pending_lock:
+            self._pending[request_id] = ticket
+        ticket.future.add_done_callback(lambda _: self._settled(request_id))
+        return engine, ticket
+
+    def _settled(self, request_id: str) -> None:
+        with self._pending_lock:
+            self._pending.pop(request_id, None)
+
+    def _pending_now(self) -> list[concurrent.futures.Future[Mock]]:
+        with self._pending_lock:
+            return [ticket.future for ticket in self._pending.values()]
+
+
+class BatchMockCollector(_Collector):
+    """Request mocks from async code, in any event loop and thread; made by `mock_mcp.connect`."""
+
+    def __init__(self, settings: Settings, engine: Engine | None) -> None:
+        super().__init__(settings, engine)
+        self._turns: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+
+    async def request_mock(
+        self,
+        endpoint: str,
+        method: str = "GET",
+        *,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timeout_s: float | None = _UNSET,
+    ) -> Mock:
+        """Ask for the answer to one HTTP request and wait for it.
+
+        Args:
+            endpoint: A path (``/user``) or a whole URL.
+            method: The HTTP method.
+            body: The request's body as JSON, for whoever writes the answer.
+            headers: The request's headers.
+            metadata: Whatever helps to write the answer: ``schema``, ``schemaUrl``,
+                ``instructions``. It is passed on unmodified.
+            timeout_s: Seconds to wait for the answer, None for ever; the client's when not given.
+
+        Returns:
+            The mock, after its ``delay_ms``.
+
+        Raises:
+            MockMcpDisabled: ``MOCK_MCP`` is not set.
+            RequestTimeout: Nobody answered in time; the request is cancelled at the daemon too.
+            BatchRefused, BatchGivenUp, BatchExpired: The daemon says why there is no answer.
+            ClientClosed, RunReplaced, ForkedClient, DaemonUnreachable: The client cannot go on.
+            LimitExceeded: The request is too large.
+        """
+        fields = {"body": body, "headers": headers, "metadata": metadata}
+        engine, ticket = self._ticket(endpoint, method, timeout_s, fields)
+        answer = asyncio.wrap_future(ticket.future)
+        self._collect(engine, ticket)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            ticket.future.cancel()
+            engine.cancel(ticket)
+            raise
+
+    async def wait_for_pending_requests(self) -> None:
+        """Wait for every request that is pending now, not for those that start later.
+
+        Raises:
+            MockMcpError: The first failure among them.
+        """
+        pending = {asyncio.wrap_future(future) for future in self._pending_now()}
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            _raise_first(task.exception() for task in done if not task.cancelled())
+
+    async def close(self) -> None:
+        """Fail what is pending with `ClientClosed` and disconnect; closing twice is harmless."""
+        self._closed = True
+        if self._engine is not None:
+            await asyncio.wrap_future(self._engine.stop())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _collect(self, engine: Engine, ticket: Ticket) -> None:
+        """Hand the ticket over at the end of this turn of the loop, with the others of it."""
+        loop = asyncio.get_running_loop()
+        turn = self._turns.get(loop)
+        if turn is None:
+            turn = self._turns[loop] = []
+            loop.call_soon(self._end_turn, loop, engine)
+        turn.append(ticket)
+
+    def _end_turn(self, loop: asyncio.AbstractEventLoop, engine: Engine) -> None:
+        engine.submit(self._turns.pop(loop), self._settings.debounce_s or 0.0)
+
+
+class SyncBatchMockCollector(_Collector):
+    """Request mocks from sync code, in any thread; made by `mock_mcp.connect_sync`."""
+
+    def request_mock(
+        self,
+        endpoint: str,
+        method: str = "GET",
+        *,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timeout_s: float | None = _UNSET,
+    ) -> Mock:
+        """Ask for the answer to one HTTP request and wait for it.
+
+        Arguments, result and errors are those of `BatchMockCollector.request_mock`.
+        """
+        fields = {"body": body, "headers": headers, "metadata": metadata}
+        engine, ticket = self._ticket(endpoint, method, timeout_s, fields)
+        debounce_s = self._settings.debounce_s
+        engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
+        try:
+            return ticket.future.result()
+        except BaseException:
+            if not ticket.future.done():  # interrupted, by Ctrl-C for one
+                ticket.future.cancel()
+                engine.cancel(ticket)
+            raise
+
+    def wait_for_pending_requests(self) -> None:
+        """Wait for every request that is pending now in other threads.
+
+        Raises:
+            MockMcpError: The first failure among them.
+        """
+        for future in concurrent.futures.as_completed(self._pending_now()):
+            if not future.cancelled():
+                _raise_first([future.exception()])
+
+    def close(self) -> None:
+        """Fail what is pending with `ClientClosed` and disconnect; closing twice is harmless."""
+        self._closed = True
+        if self._engine is not None:
+            self._engine.stop().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _raise_first(errors: Iterable[BaseException | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error

@@ -1,0 +1,164 @@
+"""`connect` and `connect_sync`: the door of the test side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
+
+from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
+from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.errors import ConfigurationError
+from mock_mcp.limits import Limits
+from mock_mcp.runtime.cache import environment
+
+__all__ = ["connect", "connect_sync", "is_enabled"]
+
+_LOGGER = logging.getLogger("mock_mcp.client")
+
+
+def is_enabled() -> bool:
+    """Tell whether ``MOCK_MCP`` asks for mocks: set, and not ``0``."""
+    return environment("MOCK_MCP") not in (None, "0")
+
+
+class _Connecting:
+    """What `connect` returns: await it, or use it with ``async with``."""
+
+    def __init__(self, settings: Settings, enabled: bool) -> None:
+        self._settings = settings
+        self._enabled = enabled
+        self._collector: BatchMockCollector | None = None
+
+    def __await__(self) -> Generator[Any, None, BatchMockCollector]:
+        return self._connect().__await__()
+
+    async def _connect(self) -> BatchMockCollector:
+        if not self._enabled:
+            return BatchMockCollector(self._settings, None)
+        engine = Engine(self._settings)
+        try:
+            await asyncio.wrap_future(engine.start())
+        except BaseException:
+            engine.stop()
+            raise
+        return BatchMockCollector(self._settings, engine)
+
+    async def __aenter__(self) -> BatchMockCollector:
+        self._collector = await self._connect()
+        return self._collector
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._collector is not None:
+            await self._collector.close()
+
+
+def connect(
+    *,
+    project_root: str | os.PathLike[str] | None = None,
+    file_path: str | os.PathLike[str] | None = None,
+    test_name: str | None = None,
+    run_id: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = 60.0,
+    connect_timeout_s: float = 15.0,
+    heartbeat_s: float | None = 15.0,
+    debounce_s: float | None = None,
+    max_batch_size: int = 50,
+    enabled: bool | None = None,
+    limits: Limits | None = None,
+    logger: logging.Logger | None = None,
+) -> _Connecting:
+    """Connect a test to its project's daemon, starting the daemon if none runs.
+
+    Use it as ``async with connect() as client`` or ``client = await connect()``.
+
+    Args:
+        project_root: The project; when None it is found from ``file_path``, else from the working
+            directory.
+        file_path: The test's file; shown to the assistant.
+        test_name: The test's name; shown to the assistant.
+        run_id: The run's id; a new one when None.
+        cache_dir: The directory that holds ``mock-mcp/`` (default: ``MOCK_MCP_CACHE_DIR``, else
+            the user's cache).
+        timeout_s: Seconds a request waits for its mock; None for ever.
+        connect_timeout_s: Seconds to wait for the daemon.
+        heartbeat_s: Seconds between signs of life; None for none.
+        debounce_s: Seconds a request waits for others to share its batch; when None, async requests
+            wait for the end of the turn of their event loop, sync ones 5 ms.
+        max_batch_size: Most requests in one batch.
+        enabled: Whether to connect at all; when None, ``MOCK_MCP`` decides.
+        limits: Limits on frames and depth.
+        logger: Where the client logs.
+
+    Returns:
+        An awaitable async context manager that gives a `BatchMockCollector`. Without ``MOCK_MCP``
+        the collector is disabled: no daemon is started, and ``request_mock`` says how to enable it.
+
+    Raises (when awaited):
+        DaemonUnreachable, DaemonStartFailed: There is no daemon and none could be started.
+        VersionMismatch: The project's daemon is another implementation or revision.
+        InsecurePath, ConfigurationError: The cache directory or project cannot be used.
+    """
+    settings = _settings(locals())
+    return _Connecting(settings, is_enabled() if enabled is None else enabled)
+
+
+def connect_sync(
+    *,
+    project_root: str | os.PathLike[str] | None = None,
+    file_path: str | os.PathLike[str] | None = None,
+    test_name: str | None = None,
+    run_id: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = 60.0,
+    connect_timeout_s: float = 15.0,
+    heartbeat_s: float | None = 15.0,
+    debounce_s: float | None = None,
+    max_batch_size: int = 50,
+    enabled: bool | None = None,
+    limits: Limits | None = None,
+    logger: logging.Logger | None = None,
+) -> SyncBatchMockCollector:
+    """Connect as `connect` does, from sync code; the result is a context manager too.
+
+    Arguments and errors are those of `connect`.
+    """
+    settings = _settings(locals())
+    if not (is_enabled() if enabled is None else enabled):
+        return SyncBatchMockCollector(settings, None)
+    engine = Engine(settings)
+    try:
+        engine.start().result()
+    except BaseException:
+        engine.stop()
+        raise
+    return SyncBatchMockCollector(settings, engine)
+
+
+def _settings(arguments: dict[str, Any]) -> Settings:
+    """Check the arguments of `connect` and make settings of them."""
+    arguments = {name: value for name, value in arguments.items() if name != "enabled"}
+    arguments["run_id"] = arguments["run_id"] or uuid.uuid4().hex
+    arguments["limits"] = arguments["limits"] or Limits()
+    arguments["logger"] = arguments["logger"] or _LOGGER
+    for name in ("timeout_s", "connect_timeout_s", "heartbeat_s"):
+        value = arguments[name]
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigurationError(f"{name} must be a positive number of seconds, got {value!r}.")
+    if arguments["debounce_s"] is not None and not 0 <= arguments["debounce_s"] <= 60:
+        raise ConfigurationError("debounce_s must be a number of seconds from 0 to 60.")
+    if not 1 <= arguments["max_batch_size"] <= arguments["limits"].batch_requests:
+        raise ConfigurationError(
+            f"max_batch_size must be from 1 to {arguments['limits'].batch_requests}."
+        )
+    return Settings(**arguments)

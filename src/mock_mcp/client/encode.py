@@ -1,0 +1,102 @@
+"""Turn what a test asks into the JSON of one request.
+
+JSON values go as they are. What is not JSON (bytes, class instances, NaN, lone surrogates) is left
+out, with one warning that names every path, because a mock can still be written without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mock_mcp.errors import DroppedValueWarning, LimitExceeded
+from mock_mcp.limits import Limits
+from mock_mcp.wire.json import check_depth
+
+__all__ = ["encode_request"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_DROPPED: Any = object()
+_PATHS_SHOWN = 10
+
+
+def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int) -> msgspec.Raw:
+    """Encode a request; a field that is None is omitted.
+
+    Args:
+        fields: The request object: ``requestId``, ``endpoint``, ``method`` and what else there is.
+        limits: ``depth`` and ``frame_bytes`` apply.
+        stacklevel: Frames between this function and the caller to warn.
+
+    Raises:
+        LimitExceeded: It nests too deep or is too large for one frame.
+    """
+    present = {name: value for name, value in fields.items() if value is not None}
+    try:
+        text = _encode(present).encode()
+    except (TypeError, ValueError, RecursionError):
+        dropped: list[str] = []
+        kept = _clean(present, "", dropped, limits.depth)
+        shown = ", ".join(dropped[:_PATHS_SHOWN])
+        more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
+        warnings.warn(
+            f"Left out of the mock request, because they are not JSON: {shown}{more}.",
+            DroppedValueWarning,
+            stacklevel=stacklevel + 1,
+        )
+        text = _encode(kept).encode()
+    check_depth(text, limits.depth)
+    # Half a frame leaves room for the message around it.
+    if len(text) > limits.frame_bytes // 2:
+        raise LimitExceeded(
+            f"The request is {len(text)} bytes as JSON, more than half of {limits.frame_bytes} "
+            "(limit frame_bytes); send less of its body or metadata."
+        )
+    return msgspec.Raw(text)
+
+
+def _clean(value: Any, path: str, dropped: list[str], depth: int) -> Any:
+    """Return the JSON part of a value, or ``_DROPPED``; note what was left out."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if value.isascii() or _is_utf8(value):
+            return str(value)
+    elif isinstance(value, int):
+        if value.bit_length() <= 64 or _is_short(value):
+            return int(value)
+    elif isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+    elif depth > 0 and isinstance(value, Mapping):
+        kept = {}
+        for key, item in value.items():
+            if not isinstance(key, str | int | float):
+                dropped.append(f"{path}[{key!r}]")
+                continue
+            clean = _clean(item, f"{path}.{key}" if path else str(key), dropped, depth - 1)
+            if clean is not _DROPPED:
+                kept[str(key)] = clean
+        return kept
+    elif depth > 0 and isinstance(value, list | tuple):
+        items = (_clean(item, f"{path}[{i}]", dropped, depth - 1) for i, item in enumerate(value))
+        return [item for item in items if item is not _DROPPED]
+    dropped.append(f"{path} ({type(value).__name__})")
+    return _DROPPED
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_short(number: int) -> bool:
+    return number.bit_length() <= 4096

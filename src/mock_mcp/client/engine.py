@@ -1,0 +1,456 @@
+"""The client's I/O thread: one event loop of its own that no test can block.
+
+Tests run in threads and event loops of any kind, and an intercepted blocking call may hold the
+caller's loop. So the connection lives on a daemon thread: requests come in thread-safely, answers
+go out as futures, and one implementation serves the async and the sync API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
+
+from mock_mcp.client.session import Session, Ticket
+from mock_mcp.core.batching import Batching
+from mock_mcp.errors import (
+    ClientClosed,
+    DaemonUnreachable,
+    LimitExceeded,
+    MockMcpError,
+    RequestTimeout,
+    RunReplaced,
+    Unauthorized,
+)
+from mock_mcp.limits import Limits
+from mock_mcp.runtime.ipc import connect_ipc
+from mock_mcp.runtime.launch import ensure_daemon_running_async
+from mock_mcp.runtime.project import display_path
+from mock_mcp.runtime.websocket import WebSocketLink
+from mock_mcp.types import Mock, TestMeta
+from mock_mcp.wire.channel import CloseReason, Heartbeat, encode_message
+
+__all__ = ["Engine", "Settings"]
+
+_URI = parse_uri("ws://mock-mcp/test")
+_RETRY_S = (0.02, 1.0)
+"""Pause before the first and the last retries of a reconnect; it doubles between them."""
+_CLOSE_S = 1.0
+"""How long closing waits for the daemon to take the last frames."""
+_CLEAN = (1000, 1001)
+_TOO_BIG = 1009
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client behaves; see `mock_mcp.connect` for the fields."""
+
+    run_id: str
+    project_root: str | os.PathLike[str] | None = None
+    file_path: str | os.PathLike[str] | None = None
+    test_name: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    timeout_s: float | None = 60.0
+    connect_timeout_s: float = 15.0
+    heartbeat_s: float | None = 15.0
+    debounce_s: float | None = None
+    max_batch_size: int = 50
+    limits: Limits = Limits()
+    logger: logging.Logger = logging.getLogger("mock_mcp.client")
+
+
+class Engine:
+    """Keep one run connected and carry its requests.
+
+    Every public method may be called from any thread.
+
+    Args:
+        settings: How the client behaves.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pid = os.getpid()
+        self._logger = settings.logger
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="mock-mcp-client", daemon=True)
+        self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._lock = threading.Lock()  # guards the inbox and its end
+        self._inbox: list[tuple[list[Ticket], float]] | None = []
+        # Everything below belongs to the thread.
+        self._failure: MockMcpError | None = None
+        self._batching: Batching[Ticket] = Batching(settings.max_batch_size)
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._link: WebSocketLink | None = None
+        self._wanted = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._session = Session(
+            settings.run_id,
+            pid=self.pid,
+            cwd=display_path(Path.cwd()),
+            test_meta=_test_meta(settings),
+            limits=settings.limits,
+            on_answer=self._answer,
+            on_failure=self._fail,
+            on_error=lambda text: self._logger.warning("the daemon reported: %s", text),
+        )
+
+    # -- What other threads call -----------------------------------------------------------------
+
+    def start(self) -> concurrent.futures.Future[None]:
+        """Connect, starting the daemon if none runs; the future says when, or why not."""
+        self._thread.start()
+        _engines.add(self)
+        return self._started
+
+    def submit(self, tickets: list[Ticket], debounce_s: float) -> None:
+        """Queue requests; they leave together with others within ``debounce_s``."""
+        with self._lock:
+            if self._inbox is not None:
+                self._inbox.append((tickets, debounce_s))
+                if len(self._inbox) == 1:
+                    self._loop.call_soon_threadsafe(self._take_inbox)
+                return
+        for ticket in tickets:
+            self._fail(ticket, _closed())
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Stop waiting for a request, here and at the daemon."""
+        self._call(self._cancel, ticket)
+
+    def stop(self) -> concurrent.futures.Future[None]:
+        """Fail what waits and disconnect; the future says when the thread is done."""
+        if os.getpid() != self.pid:  # the thread and its connection are the parent's
+            done: concurrent.futures.Future[None] = concurrent.futures.Future()
+            done.set_result(None)
+            return done
+        _engines.discard(self)
+        self._call(self._closing.set)
+        return self._stopped
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: everything has failed
+            self._loop.call_soon_threadsafe(function, *args)
+
+    # -- The thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+        except BaseException as exc:
+            self._logger.exception("the client's thread failed")
+            self._give_up(DaemonUnreachable(f"The client failed: {exc!r}"))
+        finally:
+            with self._lock:
+                inbox, self._inbox = self._inbox or [], None
+            for tickets, _ in inbox:
+                for ticket in tickets:
+                    self._fail(ticket, _closed())
+            self._loop.close()
+            self._stopped.set_result(None)
+
+    async def _main(self) -> None:
+        closing = self._loop.create_task(self._closing.wait())
+        heartbeat = self._loop.create_task(self._beat())
+        connected = self._loop.create_task(self._keep_connected())
+        await asyncio.wait({closing, connected}, return_when=asyncio.FIRST_COMPLETED)
+        if connected.done() and isinstance(error := connected.exception(), MockMcpError):
+            self._give_up(error)
+            await closing  # what is asked from now on fails with the same error
+        elif connected.done() and error is not None:
+            raise error
+        connected.cancel()
+        heartbeat.cancel()
+        self._give_up(_closed())
+        await self._disconnect()
+
+    async def _keep_connected(self) -> None:
+        """Connect, and again whenever the connection is lost.
+
+        Raises:
+            MockMcpError: The client cannot go on.
+        """
+        timeout_s = self.settings.connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connect_until_ready()
+        except TimeoutError:
+            raise DaemonUnreachable(
+                f"No daemon was ready within {timeout_s:g} s (connect_timeout_s); "
+                "`mock-mcp status` says what runs."
+            ) from None
+        self._started.set_result(None)
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._failure is not None:
+                raise self._failure
+            if self._link is None:
+                await self._connect_until_ready()
+
+    async def _connect_until_ready(self) -> None:
+        """Connect, with retries for as long as there is reason to hope."""
+        pause_s, last_s = _RETRY_S
+        while True:
+            try:
+                await self._connect()
+            except (DaemonUnreachable, Unauthorized) as exc:
+                # Down, just stopping, or replaced by another one whose token is in the registry.
+                self._logger.debug("connecting again in %g s: %s", pause_s, exc)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, last_s)
+            else:
+                return
+
+    async def _connect(self) -> None:
+        settings = self.settings
+        info = await ensure_daemon_running_async(
+            settings.project_root,
+            file_path=settings.file_path,
+            cache_dir=settings.cache_dir,
+            timeout_s=settings.connect_timeout_s,
+            logger=self._logger,
+        )
+        connection = _Connection(self._session, info.token, self._ready, self._lost)
+        protocol = ClientProtocol(_URI, max_size=settings.limits.frame_bytes)
+        protocol.send_request(protocol.connect())
+        link = WebSocketLink(
+            protocol,
+            connection,
+            write_buffer_bytes=settings.limits.write_buffer_bytes,
+            close_timeout_s=_CLOSE_S,
+        )
+        connection.link = link
+        await connect_ipc(lambda: link, info.ipc_path)
+        try:
+            await connection.attached
+        except BaseException:
+            link.abort()
+            raise
+
+    def _ready(self, link: WebSocketLink) -> None:
+        self._link = link
+
+    def _lost(self, link: WebSocketLink, code: int, error: MockMcpError | None) -> None:
+        """Note that an attached connection ended, for good if there is an error."""
+        if link is not self._link:
+            return
+        self._link = None
+        self._session.lost()
+        if error is not None:
+            self._give_up(error)
+        # A daemon that was stopped on purpose is started again only if something waits for it.
+        if error is not None or self._session.waits or code not in _CLEAN:
+            self._wanted.set()
+
+    async def _beat(self) -> None:
+        if self.settings.heartbeat_s is None:
+            return
+        message = encode_message(Heartbeat(self.settings.run_id))
+        while True:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            self._send([message])
+
+    def _give_up(self, error: MockMcpError) -> None:
+        """Fail everything that waits, and from now on everything that is asked."""
+        self._failure = error
+        for group in self._batching.take():
+            for ticket in group:
+                self._fail(ticket, error)
+        self._session.fail_all(error)
+        if not self._started.done():
+            self._started.set_exception(error)
+
+    async def _disconnect(self) -> None:
+        link = self._link
+        if link is not None and link.is_open:
+            lost = asyncio.Event()
+            link.when_lost(lost.set)
+            link.close(1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await lost.wait()
+            link.abort()
+
+    # -- Requests, on the thread -----------------------------------------------------------------
+
+    def _take_inbox(self) -> None:
+        with self._lock:
+            inbox, self._inbox = self._inbox or [], []
+        now = self._loop.time()
+        for tickets, debounce_s in inbox:
+            for ticket in tickets:
+                self._add(now, ticket, debounce_s)
+        due_at = self._batching.due_at
+        if due_at is None:
+            return
+        if due_at <= now:
+            self._flush()
+        elif self._flush_timer is None:
+            self._flush_timer = self._loop.call_at(due_at, self._flush)
+
+    def _add(self, now: float, ticket: Ticket, debounce_s: float) -> None:
+        if self._failure is not None:
+            self._fail(ticket, self._failure)
+            return
+        if ticket.timeout_s is not None:
+            ticket.timer = self._loop.call_later(ticket.timeout_s, self._expire, ticket)
+        self._batching.add(now, ticket, debounce_s)
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        for group in self._batching.take():
+            self._send(self._session.submit(group))
+        if self._link is None:
+            self._wanted.set()
+
+    def _send(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            if self._link is not None:
+                self._link.send_text(frame)
+
+    def _expire(self, ticket: Ticket) -> None:
+        self._cancel(ticket)
+        self._fail(
+            ticket,
+            RequestTimeout(
+                f"Nobody answered {ticket.name} within {ticket.timeout_s:g} s (timeout_s). Is an "
+                "assistant connected and asked to serve mocks? `mock-mcp status` says what waits."
+            ),
+        )
+
+    def _cancel(self, ticket: Ticket) -> None:
+        _stop_timer(ticket)
+        if not self._batching.discard(ticket):
+            self._send(self._session.cancel(ticket))
+
+    def _answer(self, ticket: Ticket, mock: Mock) -> None:
+        _stop_timer(ticket)
+        if mock.delay_ms:
+            self._loop.call_later(mock.delay_ms / 1000, _resolve, ticket, mock)
+        else:
+            _resolve(ticket, mock)
+
+    def _fail(self, ticket: Ticket, error: MockMcpError) -> None:
+        _stop_timer(ticket)
+        # Each waiter gets an exception of its own: raising one adds a traceback to it.
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            ticket.future.set_exception(type(error)(error.message))
+
+
+class _Connection:
+    """Carry the session over one WebSocket, and judge how it ended."""
+
+    def __init__(
+        self,
+        session: Session,
+        token: str,
+        on_ready: Callable[[WebSocketLink], None],
+        on_lost: Callable[[WebSocketLink, int, MockMcpError | None], None],
+    ) -> None:
+        self.link: WebSocketLink | None = None
+        self.attached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._session = session
+        self._token = token
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._failure: MockMcpError | None = None
+
+    def on_open(self) -> None:
+        assert self.link is not None
+        self.link.send_text(self._session.hello(self._token))
+
+    def on_text(self, text: bytes) -> None:
+        assert self.link is not None
+        try:
+            frames = self._session.receive(text)
+        except MockMcpError as exc:
+            self._failure = exc
+            self.link.abort()
+            return
+        if self._session.ready and not self.attached.done():
+            self.attached.set_result(None)
+            self._on_ready(self.link)
+        for frame in frames:
+            self.link.send_text(frame)
+
+    def on_binary(self) -> None:
+        """Ignore it: the daemon sends none."""
+
+    def on_ping(self) -> None:
+        """Nothing to note: the pong is the answer."""
+
+    def on_closed(self, code: int, reason: str) -> None:
+        assert self.link is not None
+        error = self._failure
+        if error is None and code == CloseReason.REPLACED[0]:
+            error = RunReplaced(
+                "Another client took over this run (same run id); this one stays closed."
+            )
+        elif error is None and code == _TOO_BIG:
+            error = LimitExceeded("The daemon refused a frame as too large (limit frame_bytes).")
+        if self.attached.done():
+            self._on_lost(self.link, code, error)
+        else:
+            self.attached.set_exception(error or _refusal(code, reason))
+            self.attached.exception()  # retrieved, in case nobody waits any more
+
+
+def _test_meta(settings: Settings) -> TestMeta | None:
+    path = settings.file_path
+    meta = TestMeta(
+        None if path is None else display_path(Path(path).absolute()), settings.test_name
+    )
+    return None if meta == TestMeta() else meta
+
+
+def _refusal(code: int, reason: str) -> MockMcpError:
+    if (code, reason) == CloseReason.INVALID_TOKEN:
+        return Unauthorized("The daemon does not know this token; its registry is older than it.")
+    return DaemonUnreachable(
+        f"The daemon closed the connection before it was ready ({code} {reason or 'no reason'})."
+    )
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed(
+        "The client is closed; a request must be answered before close(), "
+        "wait_for_pending_requests() waits for it."
+    )
+
+
+def _stop_timer(ticket: Ticket) -> None:
+    if ticket.timer is not None:
+        ticket.timer.cancel()
+        ticket.timer = None
+
+
+def _resolve(ticket: Ticket, mock: Mock) -> None:
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
+        ticket.future.set_result(mock)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_engines() -> None:
+    """Say goodbye when the interpreter exits, so that the daemon forgets the runs at once."""
+    for stopped in [engine.stop() for engine in list(_engines)]:
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            stopped.result(_CLOSE_S)

@@ -1,0 +1,223 @@
+"""What a test waits for, without I/O: the source of truth that the daemon is only a mirror of.
+
+A `Session` keeps every request that has no answer yet, in batches whose ids it makes itself. Frames
+go in, frames and resolutions come out; after a reconnect it names its open batches in the hello and
+submits them again under the same ids, so that a daemon that died has lost nothing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from mock_mcp.errors import (
+    BatchExpired,
+    BatchGivenUp,
+    BatchRefused,
+    MockMcpError,
+    VersionMismatch,
+)
+from mock_mcp.limits import Limits
+from mock_mcp.types import Mock, TestMeta
+from mock_mcp.wire.channel import (
+    CAPABILITIES,
+    PROTOCOL,
+    BatchCancel,
+    BatchMockError,
+    BatchMockRequest,
+    BatchMockResult,
+    BatchResultAck,
+    ErrorMessage,
+    HelloAck,
+    HelloTest,
+    decode_from_daemon,
+    encode_message,
+)
+
+__all__ = ["Session", "Ticket"]
+
+
+class Ticket:
+    """One request that waits for its mock.
+
+    ``future`` resolves to a `Mock` or fails; it may be cancelled by the one who waits. ``name`` is
+    what an error calls it; ``timeout_s`` is how long it may wait, None for ever.
+    """
+
+    __slots__ = ("batch_id", "future", "json", "name", "request_id", "timeout_s", "timer")
+
+    def __init__(
+        self, request_id: str, name: str, json: msgspec.Raw, timeout_s: float | None
+    ) -> None:
+        self.request_id = request_id
+        self.name = name
+        self.json = json
+        self.timeout_s = timeout_s
+        self.future: concurrent.futures.Future[Mock] = concurrent.futures.Future()
+        self.batch_id: str | None = None
+        self.timer: Any = None
+
+
+class Session:
+    """The open batches of one run.
+
+    Args:
+        run_id: The run's id.
+        pid: The test process.
+        cwd: Its working directory.
+        test_meta: The test it runs, if known.
+        limits: ``frame_bytes`` splits a batch that would not fit into one frame.
+        on_answer: Told each answered ticket and its mock.
+        on_failure: Told each ticket that will not be answered, and why.
+        on_error: Told the text of an ``ERROR`` message.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        pid: int,
+        cwd: str,
+        test_meta: TestMeta | None,
+        limits: Limits,
+        on_answer: Callable[[Ticket, Mock], None],
+        on_failure: Callable[[Ticket, MockMcpError], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self.run_id = run_id
+        self.ready = False
+        self._pid = pid
+        self._cwd = cwd
+        self._test_meta = test_meta
+        self._limits = limits
+        self._on_answer = on_answer
+        self._on_failure = on_failure
+        self._on_error = on_error
+        self._batches: dict[str, dict[str, Ticket]] = {}
+        self._batch_number = 0
+        self._session = 0
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether any request has no answer yet."""
+        return bool(self._batches)
+
+    def hello(self, token: str) -> bytes:
+        """Begin a connection attempt: the first frame to send."""
+        self._session += 1
+        self.ready = False
+        return encode_message(
+            HelloTest(
+                token,
+                self.run_id,
+                self._pid,
+                self._cwd,
+                self._test_meta,
+                PROTOCOL,
+                list(CAPABILITIES),
+                self._session,
+                list(self._batches),
+            )
+        )
+
+    def lost(self) -> None:
+        """Note that the connection is gone; what waits goes on waiting."""
+        self.ready = False
+
+    def submit(self, tickets: Iterable[Ticket]) -> list[bytes]:
+        """Make batches of tickets; return the frames to send, none while not connected."""
+        frames = []
+        for group in self._split(tickets):
+            self._batch_number += 1
+            batch_id = f"batch:{self.run_id}:{self._batch_number}"
+            for ticket in group:
+                ticket.batch_id = batch_id
+            self._batches[batch_id] = {ticket.request_id: ticket for ticket in group}
+            frames.append(self._request(batch_id))
+        return frames if self.ready else []
+
+    def receive(self, text: bytes) -> list[bytes]:
+        """Take one frame; return the frames to send.
+
+        Raises:
+            VersionMismatch: The daemon is another implementation or revision.
+            InvalidMessage, LimitExceeded: The frame is not of this protocol.
+        """
+        message = decode_from_daemon(text, self._limits)
+        match message:
+            case HelloAck():
+                if message.protocol != PROTOCOL:
+                    raise VersionMismatch(_foreign(message))
+                self.ready = True
+                return [self._request(batch_id) for batch_id in self._batches]
+            case BatchMockResult():
+                batch = self._batches.pop(message.batch_id, {})
+                for mock in message.mocks:
+                    ticket = batch.pop(mock.request_id, None)
+                    if ticket is not None:
+                        self._on_answer(ticket, mock)
+                for ticket in batch.values():
+                    self._on_failure(ticket, BatchRefused("The result has no mock for it."))
+                return [encode_message(BatchResultAck(message.batch_id))]
+            case BatchMockError():
+                for ticket in self._batches.pop(message.batch_id, {}).values():
+                    self._on_failure(ticket, _error(message))
+            case ErrorMessage():
+                self._on_error(f"{message.code}: {message.message}")
+        return []
+
+    def cancel(self, ticket: Ticket) -> list[bytes]:
+        """Stop waiting for one request; return the frames to send."""
+        batch = self._batches.get(ticket.batch_id or "")
+        if batch is None or batch.pop(ticket.request_id, None) is None:
+            return []
+        assert ticket.batch_id is not None
+        if not batch:
+            del self._batches[ticket.batch_id]
+        frame = encode_message(BatchCancel(ticket.batch_id, [ticket.request_id]))
+        return [frame] if self.ready else []
+
+    def fail_all(self, error: MockMcpError) -> None:
+        """Give up everything that waits."""
+        batches, self._batches = self._batches, {}
+        for batch in batches.values():
+            for ticket in batch.values():
+                self._on_failure(ticket, error)
+
+    # -- Inside ----------------------------------------------------------------------------
+
+    def _request(self, batch_id: str) -> bytes:
+        requests = [ticket.json for ticket in self._batches[batch_id].values()]
+        return encode_message(BatchMockRequest(self.run_id, requests, batch_id))
+
+    def _split(self, tickets: Iterable[Ticket]) -> list[list[Ticket]]:
+        """Group tickets so that each group fits into one frame."""
+        groups: list[list[Ticket]] = []
+        room = 0
+        for ticket in tickets:
+            size = len(bytes(ticket.json)) + 1
+            if size > room:
+                groups.append([])
+                room = self._limits.frame_bytes - 1024
+            groups[-1].append(ticket)
+            room -= size
+        return groups
+
+
+def _foreign(ack: HelloAck) -> str:
+    theirs = "none" if ack.protocol is None else ack.protocol
+    return (
+        f"The daemon of this project (version {ack.version or 'unknown'}) speaks protocol revision "
+        f"{theirs}, this client {PROTOCOL}: another implementation, or another version. Stop it "
+        "with the tool that started it (`mock-mcp stop`, or `npx mock-mcp stop`) and run again."
+    )
+
+
+def _error(message: BatchMockError) -> MockMcpError:
+    for cls in (BatchExpired, BatchGivenUp):
+        if message.code == cls.code:
+            return cls(message.message)
+    return BatchRefused(f"{message.message} ({message.code})")
