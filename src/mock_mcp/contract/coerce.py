@@ -1,0 +1,149 @@
+"""Read text as the values a schema means: parameters, headers and form fields.
+
+Everything in a URL, a header or a form is text. Whether ``5`` is a number there only the schema
+knows. Names with brackets (``filter[price][gt]=5``, ``items[0][id]=a``, ``tags[]=x``) are nested
+objects and lists, as ``deepObject`` parameters and form bodies write them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mock_mcp.contract import pointer as pointers
+
+__all__ = ["coerce", "nest", "wants"]
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_MAX_NESTING = 16
+_MAX_BRANCHES = 200
+
+
+class Field(list[Any]):
+    """The values that were given for one field name."""
+
+
+def nest(pairs: Iterable[tuple[str, Any]], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return form fields as a tree of dicts whose leaves are the values given for one name.
+
+    Args:
+        pairs: Name and value of each field, in order.
+        schema: The closed schema of the form; a property it declares with brackets in its name
+            is taken as it is.
+    """
+    declared = {
+        name for branch in _branches(schema, schema) for name in branch.get("properties", ())
+    }
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        tokens = [name]
+        if name not in declared and "[" in name:
+            tokens = [name.partition("[")[0], *_BRACKETS.findall(name)[:_MAX_NESTING]]
+        node = tree
+        for token in tokens[:-1]:
+            child = node.get(token)
+            node[token] = node = child if isinstance(child, dict) else {}
+        field = node.setdefault(tokens[-1], Field())
+        if isinstance(field, Field):
+            field.append(value)
+    return tree
+
+
+def wants(schema: dict[str, Any], kind: str) -> bool:
+    """Say whether a closed schema mentions the type ``kind`` for the value itself."""
+    return any(kind in _types(branch) for branch in _branches(schema, schema))
+
+
+def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
+    """Return ``value`` with its texts read as the types the schema asks for.
+
+    Text that the schema takes as text stays text; text that fits no type stays too, so that
+    validation reports it.
+
+    Args:
+        value: Text, a list, a dict, or a tree from `nest`.
+        schema: The closed schema, or a subschema of it.
+        root: The closed schema itself, when ``schema`` is a subschema.
+    """
+    root = schema if root is None else root
+    branches = list(_branches(schema, root))
+    if isinstance(value, Field):
+        lists = any("array" in _types(branch) for branch in branches)
+        single = any(_types(branch) - {"array", "object", "null"} for branch in branches)
+        if not lists or (single and len(value) == 1):
+            return _scalar(value[-1], branches)
+        value = list(value)
+    if isinstance(value, list):
+        items = next((b["items"] for b in branches if "items" in b), True)
+        return [coerce(item, items, root) for item in value]
+    if isinstance(value, dict):
+        if all(key == "" or key.isdecimal() for key in value) and any(
+            "array" in _types(branch) for branch in branches
+        ):
+            flat: list[Any] = []
+            for child in value.values():
+                flat.extend(child) if isinstance(child, Field) else flat.append(child)
+            return coerce(flat, schema, root)
+        return {key: coerce(child, _member(branches, key), root) for key, child in value.items()}
+    return _scalar(value, branches)
+
+
+def _scalar(value: Any, branches: list[dict[str, Any]]) -> Any:
+    if not isinstance(value, str) or not branches:
+        return value
+    for branch in branches:
+        kinds = _types(branch)
+        options = branch.get("enum")
+        if (not kinds and options is None) or (
+            (not kinds or "string" in kinds) and (options is None or value in options)
+        ):
+            if not kinds and len(branches) > 1:
+                continue  # a branch without types says nothing beside one with types
+            return value
+    kinds = set().union(*(_types(branch) for branch in branches))
+    if "integer" in kinds and _INTEGER.fullmatch(value):
+        return int(value)
+    if {"number", "integer"} & kinds and _NUMBER.fullmatch(value):
+        return float(value) if not _INTEGER.fullmatch(value) else int(value)
+    if "boolean" in kinds and value in ("true", "false"):
+        return value == "true"
+    if "null" in kinds and value in ("", "null"):
+        return None
+    return value
+
+
+def _member(branches: list[dict[str, Any]], key: str) -> Any:
+    for branch in branches:
+        if key in branch.get("properties", {}):
+            return branch["properties"][key]
+    return next((b["additionalProperties"] for b in branches if "additionalProperties" in b), True)
+
+
+def _types(branch: dict[str, Any]) -> set[str]:
+    kinds = branch.get("type", ())
+    if isinstance(kinds, str):
+        return {kinds}
+    if kinds:
+        return set(kinds)
+    if "properties" in branch or "additionalProperties" in branch:
+        return {"object"}
+    return {"array"} if "items" in branch else set()
+
+
+def _branches(schema: Any, root: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the schemas that may judge the value itself: references, ``allOf`` and alternatives."""
+    stack, seen = [schema], 0
+    while stack and seen < _MAX_BRANCHES:
+        seen += 1
+        node = stack.pop()
+        if not isinstance(node, dict):
+            continue
+        inner = [m for k in ("oneOf", "anyOf", "allOf") for m in reversed(node.get(k, ()))]
+        if "$ref" in node:
+            inner.append(pointers.follow(root, node["$ref"].removeprefix("#")))
+        stack.extend(inner)
+        if not inner or node.keys() & {"type", "enum", "properties", "items"}:
+            yield node

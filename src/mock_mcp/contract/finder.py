@@ -1,0 +1,363 @@
+"""Find the operation that answers a call.
+
+A segment trie over the path templates of one document: at each segment a static child is tried
+before mixed ones (``{base}...{head}``), and those before a parameter; a dead end backtracks. The
+server part of the URL is matched first: hosts with variables, the longest base path first. No
+regular expression is built from a path template, so no document can make a match slow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from mock_mcp.contract.document import METHODS, Document, Place
+from mock_mcp.contract.errors import NoOperation
+from mock_mcp.contract.operation import Operation
+
+__all__ = ["Finder", "Match"]
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_MAX_STEPS = 20_000
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An operation and the values its path parameters have in the call, percent-decoded."""
+
+    operation: Operation
+    path_parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One path item: its template, the query pairs its template asks for, and where it stands."""
+
+    template: str
+    query: frozenset[tuple[str, str]]
+    names: tuple[str, ...]
+    place: Place
+    item: Mapping[str, Any]
+
+
+class _Node:
+    """The templates that share the segments so far."""
+
+    __slots__ = ("entries", "mixed", "parameter", "rest", "static")
+
+    def __init__(self) -> None:
+        self.static: dict[str, _Node] = {}
+        self.mixed: dict[tuple[str, ...], _Node] = {}
+        self.parameter: _Node | None = None
+        self.rest: _Node | None = None  # a parameter that may span segments
+        self.entries: list[_Entry] = []
+
+
+class Finder:
+    """The operations of one document, by URL and method."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._root = _Node()
+        self._entries: list[_Entry] = []
+        self._operations: dict[tuple[str, str], Operation] = {}
+        self._servers: dict[str, _Server] = {}
+        for template, place, item in document.paths:
+            self._add(template, place, item)
+        for node in document.server_nodes():
+            self._server(node)
+        for entry in self._entries:
+            for holder in (entry.item, *(entry.item.get(method) for method in METHODS)):
+                if isinstance(holder, dict) and "servers" in holder:
+                    for node in document.server_nodes(holder):
+                        self._server(node)
+
+    def __iter__(self) -> Iterator[Operation]:
+        """Yield every operation of the document."""
+        for entry in self._entries:
+            for method in METHODS:
+                if isinstance(entry.item.get(method), dict):
+                    yield self._operation(entry, method)
+
+    def find(self, url: str, method: str) -> Match:
+        """Return the operation that answers ``method`` on ``url``.
+
+        Args:
+            url: A full URL, or a path with or without the server's base path. The query counts
+                only where a path of the document has one; the fragment never does.
+            method: In any case. ``HEAD`` is answered by ``GET`` where only that is declared.
+
+        Raises:
+            NoOperation: Its keyword says what did not match (``server``, ``path``, ``method``),
+                its message what is nearest.
+        """
+        remainders = list(self._remainders(url))
+        if not remainders:
+            if any(server.serves(urlsplit(url).netloc) for server in self._servers.values()):
+                raise self._no_path(urlsplit(url).path)
+            known = [server.url for server in self._servers.values()]
+            raise NoOperation(
+                f"{_origin(url)} is none of the servers of {self.document.path}: "
+                f"{_some(known)}. Register the document with server={_origin(url)!r} if it serves "
+                "this API.",
+                keyword="server",
+                candidates=known[:_MAX_NAMED],
+            )
+        verb = method.lower()
+        query = frozenset(parse_qsl(url.partition("#")[0].partition("?")[2]))
+        allowed: dict[str, None] = {}
+        for server, path in remainders:
+            for entry, values in self._walk(path):
+                if not entry.query <= query:
+                    continue
+                served = [m for m in METHODS if self._serves(entry, m, server)]
+                wanted = "get" if verb == "head" and "head" not in served else verb
+                if wanted in served:
+                    parameters = dict(zip(entry.names, values, strict=True))
+                    return Match(self._operation(entry, wanted), parameters)
+                allowed.update(dict.fromkeys(m.upper() for m in served))
+        if allowed:
+            raise NoOperation(
+                f"{method.upper()} is not declared for {remainders[0][1]} in "
+                f"{self.document.path}; declared: {', '.join(allowed)}.",
+                keyword="method",
+                candidates=tuple(allowed),
+            )
+        raise self._no_path(remainders[0][1])
+
+    def at(self, template: str, method: str) -> Operation | None:
+        """Return the operation declared as ``method`` of ``template``, or None."""
+        for entry in self._entries:
+            if entry.template == template and isinstance(entry.item.get(method), dict):
+                return self._operation(entry, method)
+        return None
+
+    # -- Building -----------------------------------------------------------------------------
+
+    def _add(self, template: str, place: Place, item: Mapping[str, Any]) -> None:
+        path, _, query = template.partition("#")[0].partition("?")
+        if path != template:
+            self.document.note(
+                place, "has a query or fragment in its path", "the query must be in the URL"
+            )
+        spanning = self._spanning(item)
+        names: list[str] = []
+        node = self._root
+        segments = path.split("/")[1:]
+        for i, segment in enumerate(segments):
+            found = _PARAMETER.findall(segment)
+            names += found
+            if not found:
+                node = node.static.setdefault(unquote(segment), _Node())
+            elif _PARAMETER.fullmatch(segment) is None:
+                literals = tuple(unquote(text) for text in _PARAMETER.split(segment)[::2])
+                node = node.mixed.setdefault(literals, _Node())
+            elif found[0] in spanning and i == len(segments) - 1:
+                node.rest = node.rest or _Node()
+                node = node.rest
+            else:
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+        entry = _Entry(template, frozenset(parse_qsl(query)), tuple(names), place, item)
+        node.entries.append(entry)
+        node.entries.sort(key=lambda e: -len(e.query))
+        self._entries.append(entry)
+
+    def _spanning(self, item: Mapping[str, Any]) -> set[str]:
+        """Return the path parameters that may hold slashes (``x-multi-segment``)."""
+        holders = (item, *(item.get(method) for method in METHODS))
+        return {
+            str(parameter.get("name"))
+            for holder in holders
+            if isinstance(holder, dict) and isinstance(holder.get("parameters"), list)
+            for parameter in holder["parameters"]
+            if isinstance(parameter, dict) and parameter.get("x-multi-segment") is True
+        }
+
+    def _server(self, node: Mapping[str, Any]) -> _Server:
+        url = node["url"]
+        if url not in self._servers:
+            self._servers[url] = _Server(url, node.get("variables"))
+        return self._servers[url]
+
+    def _operation(self, entry: _Entry, method: str) -> Operation:
+        key = (entry.template, method)
+        if key not in self._operations:
+            self._operations[key] = Operation(
+                self.document, entry.template, method, entry.place, entry.item
+            )
+        return self._operations[key]
+
+    # -- Searching ----------------------------------------------------------------------------
+
+    def _remainders(self, url: str) -> Iterator[tuple[str | None, str]]:
+        """Yield the paths below a server that ``url`` may mean, with that server's URL.
+
+        A bare path is also tried as it is, below any server.
+        """
+        parts = urlsplit(url if url.startswith("/") or "://" in url else "/" + url)
+        path = parts.path or "/"
+        found = []
+        for server in self._servers.values():
+            base = server.matches(parts.netloc, path)
+            if base is not None:
+                found.append((len(base), server.url, path[len(base) :]))
+        found.sort(key=lambda item: -item[0])
+        for _, server_url, rest in found:
+            yield server_url, rest if rest.startswith("/") else "/" + rest
+        if not parts.netloc and not any(length == 0 for length, *_ in found):
+            yield None, path
+
+    def _serves(self, entry: _Entry, method: str, server: str | None) -> bool:
+        operation = entry.item.get(method)
+        if not isinstance(operation, dict):
+            return False
+        if server is None:
+            return True
+        nodes = self.document.server_nodes(operation, entry.item)
+        return any(node["url"] == server for node in nodes)
+
+    def _walk(self, path: str) -> Iterator[tuple[_Entry, tuple[str, ...]]]:
+        """Yield the entries that match ``path``, best first."""
+        segments = path.split("/")[1:]
+        decoded = [unquote(segment) for segment in segments]
+        stack: list[tuple[_Node, int, tuple[str, ...]]] = [(self._root, 0, ())]
+        for _ in range(_MAX_STEPS):
+            if not stack:
+                return
+            node, depth, values = stack.pop()
+            if depth == len(decoded):
+                for entry in node.entries:
+                    yield entry, values
+                continue
+            segment = decoded[depth]
+            if node.rest is not None and any(decoded[depth:]):  # pushed first: tried last
+                rest = "/".join(decoded[depth:])
+                stack.append((node.rest, len(decoded), (*values, rest)))
+            if node.parameter is not None and segment:
+                stack.append((node.parameter, depth + 1, (*values, segment)))
+            for literals in sorted(node.mixed, key=lambda texts: sum(map(len, texts))):
+                found = _match_mixed(literals, segment)
+                if found is not None:
+                    stack.append((node.mixed[literals], depth + 1, (*values, *found)))
+            if segment in node.static:
+                stack.append((node.static[segment], depth + 1, values))
+
+    def _no_path(self, path: str) -> NoOperation:
+        nearest = self._nearest(path)
+        return NoOperation(
+            f"no path of {self.document.path} matches {path}; nearest: {_some(nearest) or 'none'}.",
+            keyword="path",
+            candidates=nearest,
+        )
+
+    def _nearest(self, path: str) -> tuple[str, ...]:
+        wanted = path.split("/")[1:]
+
+        def likeness(template: str) -> float:
+            have = template.split("/")[1:]
+            same = sum(
+                0.9 if "{" in b else difflib.SequenceMatcher(None, a, b).ratio()
+                for a, b in zip(wanted, have, strict=False)
+            )
+            return same / max(len(wanted), len(have))
+
+        short = [e.template for e in self._entries if abs(e.template.count("/") - len(wanted)) <= 1]
+        near = sorted(((likeness(t), t) for t in set(short[:5000])), key=lambda p: (-p[0], p[1]))
+        return tuple(template for score, template in near[:_MAX_NAMED] if score >= 0.6)
+
+
+class _Server:
+    """A server URL as a pattern: its host, and the base path."""
+
+    def __init__(self, url: str, variables: Any) -> None:
+        self.url = url
+        variables = variables if isinstance(variables, dict) else {}
+        text = url if url.startswith("/") or "://" in url else "/" + url
+        scheme, slashes, rest = text.partition("://")
+        if slashes:
+            netloc, _, base = rest.partition("/")
+            port = _PORTS.get(scheme.lower())
+            self._host: re.Pattern[str] | None = _pattern(_bare(netloc, port).lower(), variables)
+        else:
+            base, self._host = text, None
+        self._base = _pattern("/" + base.strip("/") if base.strip("/") else "", variables)
+
+    def serves(self, netloc: str) -> bool:
+        """Say whether the host of a URL is this server's; without a host on either side it is."""
+        if not netloc or self._host is None:
+            return True
+        host = netloc.rpartition("@")[2].lower()
+        return any(self._host.fullmatch(_bare(host, port)) for port in (80, 443))
+
+    def matches(self, netloc: str, path: str) -> str | None:
+        """Return the part of ``path`` that is this server's base path, None when it does not match.
+
+        The scheme never counts.
+        """
+        if not self.serves(netloc):
+            return None
+        found = self._base.match(path)
+        if found is None or path[found.end() : found.end() + 1] not in ("", "/"):
+            return None
+        return found.group()
+
+
+def _bare(netloc: str, port: int | None) -> str:
+    return netloc.removesuffix(f":{port}")
+
+
+def _pattern(text: str, variables: Mapping[str, Any]) -> re.Pattern[str]:
+    """Return ``text`` as a pattern in which each ``{variable}`` matches its values."""
+    parts = _PARAMETER.split(text)
+    for i in range(1, len(parts), 2):
+        node = variables.get(parts[i])
+        node = node if isinstance(node, dict) else {}
+        options = node.get("enum")
+        default = node.get("default")
+        if isinstance(options, list) and options:
+            parts[i] = "(?:" + "|".join(re.escape(str(option)) for option in options) + ")"
+        elif isinstance(default, str) and default:
+            parts[i] = f"(?:{re.escape(default.strip('/'))}|[^/]+)"
+        else:
+            parts[i] = "[^/]*" if default == "" else "[^/]+"
+    for i in range(0, len(parts), 2):
+        parts[i] = re.escape(parts[i])
+    return re.compile("".join(parts))
+
+
+def _match_mixed(literals: Sequence[str], segment: str) -> tuple[str, ...] | None:
+    """Return the parameters between ``literals`` in ``segment``; each at least one character.
+
+    Each literal is looked for at its leftmost place, the last one at the end: linear time.
+    """
+    first, last = literals[0], literals[-1]
+    if not segment.startswith(first) or not segment.endswith(last):
+        return None
+    values = []
+    start, end = len(first), len(segment) - len(last)
+    for literal in literals[1:-1]:
+        found = segment.find(literal, start + 1, end)
+        if found < 0:
+            return None
+        values.append(segment[start:found])
+        start = found + len(literal)
+    if start >= end:
+        return None
+    return (*values, segment[start:end])
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else url
+
+
+def _some(texts: Sequence[str]) -> str:
+    shown = ", ".join(texts[:_MAX_NAMED])
+    return f"{shown} and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else shown

@@ -1,0 +1,492 @@
+"""The contract sources of one project, and the checks against them.
+
+One `Contracts` serves a whole process: the daemon checks mocks, the client polices requests, the
+adapter shows schemas. A request names its sources; the first that matches wins: a JSON Schema in
+``metadata.schema``, a local document in ``metadata.schemaUrl``, the documents the test brought in
+``contract.documents``, the project's documents. What cannot be checked is delivered and said to
+be unchecked, with the reason; it is never passed off as checked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from mock_mcp.contract import pointer as pointers
+from mock_mcp.contract.bodies import header, media_type_of, shape_error
+from mock_mcp.contract.coerce import wants
+from mock_mcp.contract.document import (
+    METHODS,
+    Document,
+    DocumentSource,
+    Place,
+    document_of_schema,
+    load_document,
+    load_schema_file,
+)
+from mock_mcp.contract.errors import ContractDocumentError, NoOperation
+from mock_mcp.contract.finder import Finder, Match
+from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
+from mock_mcp.contract.operation import JSON, ResponseContract, is_json
+from mock_mcp.contract.request import read_simple, violations_of_request
+from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint
+from mock_mcp.contract.violations import bounded, excerpt, explain, limited
+from mock_mcp.errors import MissingExtra, MockMcpError
+from mock_mcp.types import Mock, Violation
+
+__all__ = ["MAX_DOCUMENTS", "MODES", "Contracts", "Mode", "Source", "Verdict", "contract_mode"]
+
+MAX_DOCUMENTS = 32
+"""Loaded documents kept; 4 MB of JSON take about 30 MB."""
+
+_MAX_SCHEMAS = 256
+
+Mode = Literal["enforce", "warn", "off"]
+MODES: tuple[Mode, ...] = ("enforce", "warn", "off")
+
+_RANK = {"method": 0, "path": 1, "server": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the contract of one request comes from.
+
+    Exactly one of ``match``, ``schema`` and ``reason`` is set.
+
+    Attributes:
+        match: The operation and its path parameters.
+        schema: The place of a schema that a successful answer's body must satisfy.
+        document: The document of either.
+        reason: Why nothing checks this request.
+        error: What stood in the way, when it was an error: no operation, or an unusable document.
+    """
+
+    match: Match | None = None
+    schema: Place | None = None
+    document: Document | None = None
+    reason: str | None = None
+    error: MockMcpError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of checking one mock.
+
+    Attributes:
+        checked: Whether a contract judged the body.
+        violations: Every broken rule; a verdict may have some though the body is unchecked.
+        unchecked_reason: Why the body was not judged; None when it was.
+        contract_hash: SHA-256 of what the mock was judged by; the same as long as the contract
+            asks the same of this answer, whatever else changes in the document. None if unchecked.
+    """
+
+    checked: bool
+    violations: tuple[Violation, ...] = ()
+    unchecked_reason: str | None = None
+    contract_hash: str | None = None
+
+
+@dataclass(slots=True)
+class _Loaded:
+    document: Document
+    finder: Finder
+
+
+class Contracts:
+    """The contract sources of one project.
+
+    Safe to be called from several threads. Nothing is read before the first request needs it; a
+    document that changed on disk is read again.
+
+    Args:
+        documents: The project's documents, in the order they are searched.
+        cache_dir: A private directory for parsed YAML documents; None keeps none.
+        root: The project root: relative paths are read against it, and ``$ref``s stay below it.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[DocumentSource] = (),
+        *,
+        cache_dir: Path | None = None,
+        root: Path | None = None,
+    ) -> None:
+        self._documents = tuple(documents)
+        self._cache_dir = cache_dir
+        self._root = root
+        self._loaded: OrderedDict[tuple[Path, str | None, bool], _Loaded] = OrderedDict()
+        self._bare: OrderedDict[bytes, Document] = OrderedDict()
+        self._lock = threading.RLock()
+        self.schemas = SchemaCache()
+
+    # -- Sources ------------------------------------------------------------------------------
+
+    def resolve(self, request: Mapping[str, Any]) -> Source:
+        """Return the source of a request's contract; the first that matches wins.
+
+        Args:
+            request: The wire object: ``endpoint``, ``method``, and the optional ``metadata`` and
+                ``contract``.
+        """
+        reasons: list[str] = []
+        errors: list[MockMcpError] = []
+        metadata = request.get("metadata")
+        if isinstance(metadata, dict):
+            found = self._from_metadata(request, metadata, reasons, errors)
+            if found is not None:
+                return found
+        for source in (*_request_documents(request), *self._documents):
+            try:
+                loaded = self._load(source)
+                match = loaded.finder.find(request["endpoint"], request["method"])
+                return Source(match=match, document=loaded.document)
+            except (ContractDocumentError, MissingExtra, NoOperation) as error:
+                errors.append(error)
+        if errors:
+            worst = min(errors, key=_severity)
+            return Source(reason="; ".join((*reasons, str(worst))), error=worst)
+        return Source(reason="; ".join(reasons) or "no contract is registered for this request")
+
+    def _from_metadata(
+        self,
+        request: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        reasons: list[str],
+        errors: list[MockMcpError],
+    ) -> Source | None:
+        if "schema" in metadata:
+            schema = _schema_of(metadata["schema"])
+            if schema is not None:
+                document = self._bare_document(schema)
+                return Source(schema=document.place, document=document)
+            reasons.append("metadata.schema holds no schema")
+        url = metadata.get("schemaUrl")
+        if isinstance(url, str):
+            try:
+                return self._from_url(url, request)
+            except NoOperation as error:
+                errors.append(error)
+            except (ContractDocumentError, MissingExtra) as error:
+                reasons.append(f"metadata.schemaUrl: {error}")
+        return None
+
+    def _from_url(self, url: str, request: Mapping[str, Any]) -> Source:
+        """Return the source that a ``schemaUrl`` names: a schema, an operation, or a document."""
+        location, _, fragment = url.partition("#")
+        loaded = self._load(DocumentSource(self._local_path(location, url)), schemas=True)
+        document, pointer = loaded.document, unquote(fragment)
+        if not pointer and document.version != "schema":
+            match = loaded.finder.find(request["endpoint"], request["method"])
+            return Source(match=match, document=document)
+        try:
+            tokens = pointers.split(pointer)
+            node = pointers.follow(document.raw, pointer)
+        except (LookupError, ValueError):
+            raise ContractDocumentError(location, pointer, "nothing is there") from None
+        if len(tokens) == 3 and tokens[0] == "paths" and tokens[2] in METHODS:
+            operation = loaded.finder.at(tokens[1], tokens[2])
+            if operation is not None:
+                return Source(match=Match(operation, {}), document=document)
+        if _schema_of(node) is not node:
+            raise ContractDocumentError(location, pointer, "is not a schema")
+        return Source(schema=Place(document.place.file, pointer), document=document)
+
+    def _local_path(self, location: str, url: str) -> Path:
+        parts = urlsplit(location)
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise ContractDocumentError(
+                    url, "", "is on another host; only local files are read"
+                )
+            location = unquote(parts.path)
+        elif "://" in location:
+            raise ContractDocumentError(url, "", "is not local, and nothing is fetched")
+        if not location or "\0" in location:
+            raise ContractDocumentError(url, "", "names no file")
+        path = Path(location)
+        if path.is_absolute():
+            return path
+        if self._root is None:
+            raise ContractDocumentError(url, "", "is relative, and the project root is not known")
+        root = Path(os.path.realpath(self._root))
+        path = Path(os.path.realpath(root / path))
+        if not path.is_relative_to(root):
+            raise ContractDocumentError(url, "", f"lies outside {root}")
+        return path
+
+    def _load(self, source: DocumentSource, *, schemas: bool = False) -> _Loaded:
+        path = source.path
+        if not path.is_absolute():
+            path = (self._root or Path()) / path
+        key = (path, source.server, schemas)
+        with self._lock:
+            loaded = self._loaded.get(key)
+            if loaded is None or loaded.document.changed():
+                self._loaded.pop(key, None)
+                load = load_schema_file if schemas else load_document
+                document = load(
+                    path, server=source.server, cache_dir=self._cache_dir, root=self._root
+                )
+                loaded = self._loaded[key] = _Loaded(document, Finder(document))
+                while len(self._loaded) > MAX_DOCUMENTS:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(key)
+            return loaded
+
+    def _bare_document(self, schema: dict[str, Any]) -> Document:
+        key = msgspec.json.encode(schema)
+        with self._lock:
+            if key not in self._bare:
+                self._bare[key] = document_of_schema(schema)
+                while len(self._bare) > _MAX_SCHEMAS:
+                    self._bare.popitem(last=False)
+            self._bare.move_to_end(key)
+            return self._bare[key]
+
+    # -- Mocks --------------------------------------------------------------------------------
+
+    def check_mock(self, request: Mapping[str, Any], mock: Mock) -> Verdict:
+        """Check a mock against the contract of its request.
+
+        Never raises for what the request, the mock or a document holds: a document that cannot be
+        used makes the verdict unchecked, with the reason.
+
+        Args:
+            request: The wire object the mock answers.
+            mock: The answer.
+        """
+        source = self.resolve(request)
+        try:
+            if source.match is not None:
+                return self._check_answer(source.match, request, mock)
+            if source.schema is not None and source.document is not None:
+                return self._check_schema(source.document, source.schema, mock)
+        except ContractDocumentError as error:
+            return Verdict(checked=False, unchecked_reason=str(error))
+        return Verdict(checked=False, unchecked_reason=source.reason)
+
+    def _check_schema(self, document: Document, place: Place, mock: Mock) -> Verdict:
+        status = 200 if mock.status is None else mock.status
+        if not 200 <= status <= 299:
+            reason = f"status {status}: the schema describes successful answers only"
+            return Verdict(checked=False, unchecked_reason=reason)
+        compiled = self.schemas.get(document, place, "response")
+        media_type = media_type_of(mock.headers) or JSON
+        found = limited(tuple(_body_violations(mock, media_type, compiled)), mock.request_id)
+        if found or _judged(mock.data, media_type, compiled):
+            return Verdict(checked=True, violations=found, contract_hash=compiled.fingerprint)
+        reason = f"a body of type {media_type} is not judged by its schema"
+        return Verdict(checked=False, unchecked_reason=reason)
+
+    def _check_answer(self, match: Match, request: Mapping[str, Any], mock: Mock) -> Verdict:
+        operation = match.operation
+        status = 200 if mock.status is None else mock.status
+        response = operation.response(status)
+        if response is None:
+            return Verdict(checked=True, violations=(_undeclared(match, mock, status),))
+        found = list(self._header_violations(response, mock))
+        content_type = media_type_of(mock.headers)
+        media = response.pick(content_type)
+        bodiless = request["method"].upper() == "HEAD" or status in (204, 205, 304) or status < 200
+        if bodiless or not response.media:
+            reason = None
+            if mock.data is None or mock.data == "":
+                pass
+            elif bodiless:
+                found.append(_body_forbidden(mock, status, request["method"]))
+            else:
+                reason = f"{operation.label} declares no body for {response.key}"
+            return _verdict(mock, response, found, unchecked_reason=reason)
+        if media is None:
+            found.append(_wrong_media(mock, response, content_type))
+            return _verdict(mock, response, found)
+        if media.schema is None:
+            found += _body_violations(mock, content_type or media.name, None)
+            reason = f"{operation.label} declares no schema for {response.key} {media.name}"
+            return _verdict(mock, response, found, unchecked_reason=reason)
+        compiled = self.schemas.get(operation.document, media.schema, "response")
+        media_type = content_type or media.name
+        found += _body_violations(mock, media_type, compiled)
+        reason = None
+        if not _judged(mock.data, media_type, compiled):
+            reason = f"a body of type {media_type} is not judged by its schema"
+        judge = f"{media.name} {compiled.fingerprint}"
+        return _verdict(mock, response, found, judge=judge, unchecked_reason=reason)
+
+    def _header_violations(self, response: ResponseContract, mock: Mock) -> Iterator[Violation]:
+        document = response.operation.document
+        for name, required, schema in response.headers:
+            value = header(mock.headers, name)
+            prefix = pointers.extend("/headers", name.lower())
+            if value is None:
+                if required:
+                    yield Violation(
+                        mock.request_id,
+                        prefix,
+                        "required",
+                        f"header {name}",
+                        "no such header",
+                        f"Add the header {name}: {response.key} requires it.",
+                    )
+            elif schema is not None:
+                compiled = self.schemas.get(document, schema, "response")
+                read = read_simple(value, compiled.schema)
+                yield from explain(compiled, read, request_id=mock.request_id, prefix=prefix)
+
+    # -- Requests -----------------------------------------------------------------------------
+
+    def check_request(self, request: Mapping[str, Any]) -> tuple[Violation, ...]:
+        """Check the request that the code under test made.
+
+        A request that no document covers (another host, or a lone schema) has nothing to break.
+
+        Args:
+            request: The wire object; ``headers`` absent means that nothing is known about them.
+
+        Returns:
+            Every violation: pointers begin with ``/path``, ``/method``, ``/query``, ``/headers``,
+            ``/cookies`` or ``/body``.
+
+        Raises:
+            ContractDocumentError: A document that is needed for the decision cannot be used.
+            MissingExtra: It is YAML and PyYAML is not installed.
+        """
+        source = self.resolve(request)
+        if source.match is not None:
+            found = tuple(violations_of_request(source.match, request, self.schemas))
+            return limited(found, request["requestId"])
+        if isinstance(source.error, NoOperation):
+            if source.error.keyword == "server":
+                return ()
+            return (_no_operation(request, source.error),)
+        if source.error is not None:
+            raise source.error
+        return ()
+
+
+def contract_mode(request: Mapping[str, Any], project_default: Mode = "enforce") -> Mode:
+    """Return how violations of this request are treated: the test's choice, else the project's.
+
+    Args:
+        request: The wire object; the test's choice is ``contract.mode``.
+        project_default: The mode of the project.
+    """
+    contract = request.get("contract")
+    mode = contract.get("mode") if isinstance(contract, dict) else None
+    return mode if mode in MODES else project_default
+
+
+def _schema_of(value: Any) -> dict[str, Any] | None:
+    """Return the schema that ``value`` is or wraps as ``{"summary", "response": schema}``."""
+    if not isinstance(value, dict):
+        return None
+    if value.keys() & SCHEMA_KEYWORDS:
+        return value
+    inner = value.get("response")
+    return inner if isinstance(inner, dict) and inner.keys() & SCHEMA_KEYWORDS else None
+
+
+def _request_documents(request: Mapping[str, Any]) -> Iterable[DocumentSource]:
+    contract = request.get("contract")
+    listed = contract.get("documents") if isinstance(contract, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+            server = entry.get("server")
+            yield DocumentSource(Path(entry["path"]), server if isinstance(server, str) else None)
+
+
+def _severity(error: MockMcpError) -> int:
+    """Order errors: an unusable document first, then how close a document came to the call."""
+    return _RANK[error.keyword] if isinstance(error, NoOperation) else -1
+
+
+def _verdict(
+    mock: Mock,
+    response: ResponseContract,
+    found: list[Violation],
+    *,
+    judge: str = "",
+    unchecked_reason: str | None = None,
+) -> Verdict:
+    """Return the verdict; ``judge`` is what the body was judged by, for the contract's hash."""
+    violations = limited(found, mock.request_id)
+    if unchecked_reason is not None:
+        return Verdict(False, violations, unchecked_reason)
+    required = sorted(name for name, is_required, _ in response.headers if is_required)
+    return Verdict(True, violations, None, fingerprint([response.key, judge, required]))
+
+
+def _body_forbidden(mock: Mock, status: int, method: str) -> Violation:
+    return Violation(
+        mock.request_id,
+        "/body",
+        "content",
+        "no body",
+        excerpt(mock.data),
+        f"An answer {status} to {method.upper()} has no body: send null.",
+    )
+
+
+def _wrong_media(mock: Mock, response: ResponseContract, content_type: str | None) -> Violation:
+    kinds = ", ".join(media.name for media in response.media)
+    return Violation(
+        mock.request_id,
+        "/headers/content-type",
+        "content-type",
+        bounded(f"one of {kinds}"),
+        excerpt(content_type),
+        bounded(f"{response.key} is declared as {kinds}: use one of these.", 400),
+    )
+
+
+def _undeclared(match: Match, mock: Mock, status: int) -> Violation:
+    declared = list(match.operation.responses)
+    shown = ", ".join(declared) or "none"
+    success = next((key for key in declared if key.startswith("2") and key.isdecimal()), None)
+    use = f"; for success use {success}" if success else ""
+    return Violation(
+        mock.request_id,
+        "/status",
+        "status",
+        bounded(f"one of {shown}"),
+        str(status) if mock.status is not None else "200 (no status given)",
+        bounded(f"{match.operation.label} declares only {shown}{use}.", 400),
+    )
+
+
+def _no_operation(request: Mapping[str, Any], error: NoOperation) -> Violation:
+    actual = request["method"] if error.keyword == "method" else request["endpoint"]
+    return Violation(
+        request["requestId"],
+        f"/{error.keyword}",
+        error.keyword,
+        bounded(", ".join(error.candidates) or "a path of the contract"),
+        bounded(str(actual)),
+        bounded(str(error), 400),
+    )
+
+
+def _judged(body: Any, media_type: str, compiled: CompiledSchema) -> bool:
+    """Say whether the schema judges a body of this type: JSON, or text that it takes as text."""
+    return is_json(media_type) or (isinstance(body, str) and wants(compiled.schema, "string"))
+
+
+def _body_violations(
+    mock: Mock, media_type: str, compiled: CompiledSchema | None
+) -> Iterator[Violation]:
+    shape = shape_error(media_type, mock.data)
+    if shape is not None:
+        expected, hint = shape
+        yield Violation(
+            mock.request_id, "/body", "content-type", expected, excerpt(mock.data), hint
+        )
+    elif compiled is not None and _judged(mock.data, media_type, compiled):
+        yield from explain(compiled, mock.data, request_id=mock.request_id, prefix="/body")

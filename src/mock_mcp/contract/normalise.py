@@ -1,0 +1,672 @@
+"""Convert schemas of any supported dialect into one closed JSON Schema 2020-12.
+
+The input is whatever OpenAPI 3.0, 3.1, Swagger 2.0 or a plain JSON Schema (drafts 4 to 2020-12)
+may hold, with the defects of real documents. The output is *closed*: one dict, ``$ref`` only to
+``#/$defs/NAME``, only keywords of 2020-12 with values of the right type. Just the closure of one
+schema is converted, because whole documents compile to gigabytes.
+
+The dialects are read as one superset: a keyword that a dialect lacks is honoured where its author
+can only have meant it (``nullable`` in 3.1, ``const`` in 3.0), and that is noted as a defect of
+the document. Where the dialects disagree about the same text (``$ref`` with siblings), the
+document's version decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from mock_mcp.contract import pointer as pointers
+from mock_mcp.contract.document import Document, Place
+from mock_mcp.contract.errors import ContractDocumentError
+from mock_mcp.contract.parse import MAX_DEPTH
+
+__all__ = ["SCHEMA_KEYWORDS", "Direction", "close", "strip_annotations"]
+
+Direction = Literal["response", "request"]
+
+Schema = dict[str, Any] | bool
+
+_TYPES = frozenset(("array", "boolean", "integer", "null", "number", "object", "string"))
+_ONE = frozenset(
+    (
+        "additionalProperties",
+        "contains",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    )
+)
+_LIST = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
+_MAP = frozenset(("dependentSchemas", "patternProperties", "properties"))
+_NUMBERS = frozenset(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"))
+_COUNTS = frozenset(
+    (
+        "maxContains",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "minContains",
+        "minItems",
+        "minLength",
+        "minProperties",
+    )
+)
+_TEXTS = frozenset(("description", "format", "pattern", "title"))
+_FLAGS = frozenset(("deprecated", "readOnly", "uniqueItems", "writeOnly"))
+_ANNOTATIONS = frozenset(
+    ("default", "deprecated", "description", "examples", "readOnly", "title", "writeOnly")
+)
+
+_HOLDERS = (
+    _ONE
+    | _LIST
+    | _MAP
+    | {"$dynamicRef", "$recursiveRef", "$ref", "additionalItems", "dependencies"}
+)
+"""Keywords whose value is, or leads to, schemas."""
+
+_IN_PLACE = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
+"""Keywords whose subschemas judge the same value as the schema that holds them."""
+
+SCHEMA_KEYWORDS = (
+    (_ONE | _LIST | _MAP | _NUMBERS | _COUNTS | {"format", "pattern", "uniqueItems"})
+    | {"$dynamicRef", "$recursiveRef", "$ref", "const", "dependencies", "dependentRequired"}
+    | {"additionalItems", "enum", "required", "type"}
+)
+"""Keywords that make an object a schema that asserts something."""
+
+_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_NULL_BRANCH: dict[str, Any] = {"type": "null"}
+
+_Scope = tuple[tuple[str, Place], ...]
+
+
+def close(document: Document, place: Place, node: Any, direction: Direction) -> dict[str, Any]:
+    """Return the closed 2020-12 schema of ``node`` and everything it refers to.
+
+    Args:
+        document: The document it belongs to; lenient readings are noted there.
+        place: Where ``node`` stands.
+        node: The schema as the document has it.
+        direction: ``response`` lifts ``required`` from write-only properties, ``request`` from
+            read-only ones.
+
+    Raises:
+        ContractDocumentError: A ``$ref`` cannot be resolved, or the nesting is too deep.
+    """
+    converter: _Converter = document.memo(
+        f"converter:{direction}", lambda owner: _Converter(owner, direction)
+    )
+    return converter.close(place, node)
+
+
+class _At(NamedTuple):
+    """Where the conversion stands: the place, the dynamic anchors in force, the nesting."""
+
+    place: Place
+    scope: _Scope
+    depth: int
+
+    def child(self, *tokens: str | int) -> _At:
+        return _At(self.place.child(*tokens), self.scope, self.depth + 1)
+
+
+class _Converter:
+    """Convert schemas of one document for one direction; each definition is converted once.
+
+    The definitions are shared by all closed schemas they occur in. Their names depend only on
+    where they stand, so that a closed schema is the same whatever was converted before it.
+    """
+
+    def __init__(self, document: Document, direction: Direction) -> None:
+        self._document = document
+        self._unrequired = "writeOnly" if direction == "response" else "readOnly"
+        draft = document.raw.get("$schema") if isinstance(document.raw, dict) else None
+        old_draft = isinstance(draft, str) and re.search(r"draft-0[3-7]", draft) is not None
+        self._lone_refs = document.version in ("2.0", "3.0") or old_draft
+        self._names: dict[tuple[Place, _Scope, bool], str] = {}
+        self._sources: dict[str, tuple[Place, Any, _Scope, bool]] = {}
+        self._defs: dict[str, tuple[Schema, frozenset[str]]] = {}
+        self._referred: set[str] = set()
+        self._lock = threading.Lock()
+
+    def close(self, place: Place, node: Any) -> dict[str, Any]:
+        """Convert ``node`` and collect the definitions it reaches."""
+        with self._lock:
+            self._referred = set()
+            root = self._convert(_At(place, (), 0), node)
+            closed = root if isinstance(root, dict) else ({} if root else {"not": {}})
+            todo, reached = list(self._referred), set(self._referred)
+            defs: dict[str, Any] = {}
+            while todo:
+                name = todo.pop()
+                defs[name], referred = self._definition(name)
+                todo.extend(referred - reached)
+                reached |= referred
+        if defs:
+            closed["$defs"] = dict(sorted(defs.items()))
+        return closed
+
+    def _definition(self, name: str) -> tuple[Schema, frozenset[str]]:
+        if name not in self._defs:
+            place, node, scope, family = self._sources[name]
+            self._referred = set()
+            convert = self._family if family else self._convert
+            schema = convert(_At(place, scope, 0), node)
+            self._defs[name] = schema, frozenset(self._referred)
+        return self._defs[name]
+
+    # -- References ---------------------------------------------------------------------------
+
+    def _ref(self, at: _At, ref: str, *, base: bool = False) -> dict[str, Any]:
+        place, target = self._document.resolve(at.place, ref)
+        return self._def(place, target, at.scope, base=base)
+
+    def _def(
+        self, place: Place, target: Any, scope: _Scope, *, base: bool = False
+    ) -> dict[str, Any]:
+        """Return a reference to the definition of ``target``, queueing it on first sight.
+
+        ``base`` asks for the schema by itself, not for the family its discriminator opens.
+        """
+        family = not base and bool(self._subtypes(place, target))
+        key = (place, scope, family)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = self._name(place, scope, family=family)
+            self._sources[name] = (place, target, scope, family)
+        self._referred.add(name)
+        return {"$ref": f"#/$defs/{name}"}
+
+    def _name(self, place: Place, scope: _Scope, *, family: bool) -> str:
+        """Name a definition: a component by its own name, others by last token and a hash."""
+        holder, _, token = place.pointer.rpartition("/")
+        stem = _NAME.sub("_", token) or "schema"
+        own = place.file is self._document.place.file and holder == _components(self._document)
+        if not own or stem != token or scope:
+            relative = self._document.relative_name
+            identity = (relative(place), *((anchor, relative(at)) for anchor, at in scope))
+            stem += "-" + hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+        return f"{stem}.any" if family else stem
+
+    def _dynamic(self, at: _At, ref: str) -> dict[str, Any]:
+        for anchor, place in at.scope:
+            if ref == "#" + anchor:
+                return self._def(place, pointers.follow(place.file.tree, place.pointer), at.scope)
+        return self._ref(at, ref)
+
+    def _recursive(self, at: _At) -> dict[str, Any]:
+        """``$recursiveRef`` (2019-09): the nearest enclosing schema marked as its anchor."""
+        file, pointer = at.place.file, at.place.pointer
+        while pointer:
+            pointer = pointer.rpartition("/")[0]
+            node = pointers.follow(file.tree, pointer)
+            if isinstance(node, dict) and node.get("$recursiveAnchor") is True:
+                return self._def(Place(file, pointer), node, at.scope)
+        self._document.note(at.place, "$recursiveRef has no $recursiveAnchor above it", "ignored")
+        return {}
+
+    # -- One schema ---------------------------------------------------------------------------
+
+    def _convert(self, at: _At, node: Any) -> Schema:
+        if isinstance(node, bool):
+            return node
+        place = at.place
+        if not isinstance(node, dict):
+            self._document.note(place, "is not a schema", "any value is accepted")
+            return True
+        if at.depth > MAX_DEPTH:
+            raise ContractDocumentError(
+                place.file.name, place.pointer, f"is nested more than {MAX_DEPTH} levels deep"
+            )
+        at = at._replace(scope=_enter(at.scope, place, node))
+        ref = node.get("$ref")
+        if isinstance(ref, str) and self._lone_refs:
+            out = self._ref(at, ref)
+            if isinstance(node.get("description"), str):
+                out["description"] = node["description"]
+        else:
+            out = {}
+            for keyword, value in node.items():
+                if keyword in _HOLDERS:
+                    self._holder(out, at, node, keyword, value)
+                else:
+                    self._plain(out, place, node, keyword, value)
+            self._repair(out, place)
+        if node.get("nullable") is True or node.get("x-nullable") is True:
+            if self._document.version in ("3.1", "schema"):
+                self._document.note(place, "nullable is not a keyword of this version", "honoured")
+            elif "$ref" in out:
+                self._document.note(place, "nullable beside $ref", "honoured")
+            out = _with_null(out)
+        return out
+
+    def _holder(
+        self, out: dict[str, Any], at: _At, node: dict[str, Any], keyword: str, value: Any
+    ) -> None:
+        """Take a keyword whose value is, or leads to, schemas."""
+        inner = at.child(keyword)
+        if keyword in ("items", "additionalItems") and isinstance(node.get("items"), list):
+            self._tuple_items(out, inner, keyword, value)
+        elif keyword in _ONE:
+            out[keyword] = self._convert(inner, value)
+        elif keyword in _LIST:
+            if not isinstance(value, list) or not value:
+                self._document.note(inner.place, "is not a list of schemas", "ignored")
+            elif keyword == "allOf":
+                out[keyword] = [self._member(inner.child(i), item) for i, item in enumerate(value)]
+            elif keyword == "prefixItems" or (discriminator := _discriminator(node)) is None:
+                out[keyword] = [self._convert(inner.child(i), item) for i, item in enumerate(value)]
+            else:
+                out[keyword] = [
+                    self._branch(inner.child(i), item, discriminator, at.place)
+                    for i, item in enumerate(value)
+                ]
+        elif keyword in _MAP:
+            if not isinstance(value, dict):
+                self._document.note(inner.place, "is not a map of schemas", "ignored")
+                return
+            out[keyword] = {
+                name: self._convert(inner.child(name), item) for name, item in value.items()
+            }
+        elif keyword == "$ref" and isinstance(value, str):
+            _add_ref(out, self._ref(at, value))
+        elif keyword == "$dynamicRef" and isinstance(value, str):
+            _add_ref(out, self._dynamic(at, value))
+        elif keyword == "$recursiveRef" and isinstance(value, str):
+            _add_ref(out, self._recursive(at))
+        elif keyword == "dependencies" and isinstance(value, dict):
+            for name, rule in value.items():
+                if isinstance(rule, list):
+                    out.setdefault("dependentRequired", {})[name] = _unique_texts(rule)
+                else:
+                    schema = self._convert(inner.child(name), rule)
+                    out.setdefault("dependentSchemas", {})[name] = schema
+
+    def _plain(
+        self, out: dict[str, Any], place: Place, node: dict[str, Any], keyword: str, value: Any
+    ) -> None:
+        """Take a keyword that holds no schemas; drop, and note, what cannot be meant."""
+        if keyword == "type":
+            self._type(out, place, value)
+        elif keyword == "enum":
+            if isinstance(value, list) and value:
+                out["enum"] = list(value)
+            else:
+                self._note(place, keyword, "is not a list of values", "ignored")
+        elif keyword == "required":
+            self._required(out, place, node, value)
+        elif keyword in ("const", "default"):
+            out[keyword] = value
+        elif keyword == "example":
+            out.setdefault("examples", [value])
+        elif keyword == "examples":
+            if isinstance(value, list) and value:
+                out["examples"] = list(value)
+        elif keyword in _TEXTS:
+            if isinstance(value, str):
+                out[keyword] = value
+            else:
+                self._note(place, keyword, "is not text", "ignored")
+        elif keyword in _FLAGS:
+            if value is True:
+                out[keyword] = True
+            elif value is not False:
+                self._note(place, keyword, "is not true or false", "ignored")
+        elif keyword in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
+            limit = "minimum" if keyword == "exclusiveMinimum" else "maximum"
+            if value and _is_number(node.get(limit)):
+                out[keyword] = node[limit]
+            if self._document.version in ("3.1", "schema"):
+                self._note(place, keyword, "is true or false as in OpenAPI 3.0", "read as in 3.0")
+        elif keyword in _NUMBERS or keyword in _COUNTS:
+            self._number(out, place, keyword, value)
+        elif keyword == "dependentRequired" and isinstance(value, dict):
+            out[keyword] = {name: _unique_texts(rule) for name, rule in value.items()}
+
+    def _note(self, place: Place, keyword: str, message: str, action: str) -> None:
+        self._document.note(place.child(keyword), message, action)
+
+    def _repair(self, out: dict[str, Any], place: Place) -> None:
+        """Settle keywords that contradict each other however they are ordered."""
+        if "exclusiveMinimum" in out and out.get("minimum") == out["exclusiveMinimum"]:
+            del out["minimum"]
+        if "exclusiveMaximum" in out and out.get("maximum") == out["exclusiveMaximum"]:
+            del out["maximum"]
+        kinds, options = out.get("type"), out.get("enum")
+        if options is None or kinds is None:
+            return
+        if kinds == "string" and any(_is_number(o) or isinstance(o, bool) for o in options):
+            self._document.note(
+                place.child("enum"), "has numbers or booleans for a string", "read as text"
+            )
+            out["enum"] = [_as_text(option) for option in options]
+        elif kinds in ("integer", "number") and all(isinstance(o, str) for o in options):
+            numbers = [_as_number(option) for option in options]
+            if None not in numbers:
+                self._document.note(place.child("enum"), "has text for numbers", "read as numbers")
+                out["enum"] = numbers
+
+    def _type(self, out: dict[str, Any], place: Place, value: Any) -> None:
+        kinds = value if isinstance(value, list) else [value]
+        known = [kind for kind in kinds if isinstance(kind, str) and kind in _TYPES]
+        if value == "file":  # Swagger 2.0: the body is a file
+            return
+        if len(known) < len(kinds):
+            unknown = next(
+                kind for kind in kinds if not isinstance(kind, str) or kind not in _TYPES
+            )
+            self._note(place, "type", f"{unknown!r} is not a type", "any type is accepted")
+        elif known:
+            known = list(dict.fromkeys(known))
+            out["type"] = known if len(known) > 1 else known[0]
+
+    def _number(self, out: dict[str, Any], place: Place, keyword: str, value: Any) -> None:
+        number = value
+        if isinstance(value, str):
+            number = _as_number(value)
+            if number is not None:
+                self._note(place, keyword, f"is the text {value!r}", f"read as {number}")
+        if not _is_number(number):
+            self._note(place, keyword, "is not a number", "ignored")
+        elif keyword in _COUNTS and (number < 0 or number != int(number)):
+            self._note(place, keyword, "is not a whole number of 0 or more", "ignored")
+        elif keyword == "multipleOf" and number <= 0:
+            self._note(place, keyword, "is not above 0", "ignored")
+        else:
+            out[keyword] = int(number) if keyword in _COUNTS else number
+
+    def _required(
+        self, out: dict[str, Any], place: Place, node: dict[str, Any], value: Any
+    ) -> None:
+        if isinstance(value, bool):
+            self._note(place, "required", "is true or false; a list of names is meant", "ignored")
+            return
+        if not isinstance(value, list):
+            self._note(place, "required", "is not a list of names", "ignored")
+            return
+        names = _unique_texts(value)
+        if len(names) < len(value):
+            self._note(
+                place, "required", "names a property twice, or not by text", "each counts once"
+            )
+        names = [name for name in names if not self._lifted(place, node, name)]
+        if names:
+            out["required"] = names
+
+    def _lifted(self, place: Place, node: dict[str, Any], name: str) -> bool:
+        """Say whether ``name`` is read-only (in a request) or write-only (in a response)."""
+        for at, prop in self._property(place, node, name):
+            _, target = self._document.deref(at, prop)
+            for schema in (prop, target):
+                if isinstance(schema, dict) and schema.get(self._unrequired) is True:
+                    return True
+        return False
+
+    def _property(
+        self, place: Place, node: Any, name: str, depth: int = 0
+    ) -> Iterator[tuple[Place, Any]]:
+        """Yield the schemas of a property: of the schema itself, its ``allOf``, its ``$ref``."""
+        if depth > 8:
+            return
+        place, node = self._document.deref(place, node)
+        if not isinstance(node, dict):
+            return
+        properties = node.get("properties")
+        if isinstance(properties, dict) and name in properties:
+            yield place.child("properties", name), properties[name]
+        members = node.get("allOf")
+        for i, member in enumerate(members if isinstance(members, list) else ()):
+            yield from self._property(place.child("allOf", i), member, name, depth + 1)
+
+    def _tuple_items(self, out: dict[str, Any], at: _At, keyword: str, value: Any) -> None:
+        """Take ``items`` as a list, and ``additionalItems`` (drafts before 2020-12)."""
+        if keyword == "additionalItems":
+            out["items"] = self._convert(at, value)
+        elif value:
+            out["prefixItems"] = [self._convert(at.child(i), item) for i, item in enumerate(value)]
+
+    def _member(self, at: _At, node: Any) -> Schema:
+        """Convert a member of ``allOf``; a reference in it means that schema and not its family."""
+        if not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
+            return self._convert(at, node)
+        reference = self._ref(at, node["$ref"], base=True)
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        if self._lone_refs or not siblings:
+            return reference
+        out = self._convert(at, siblings)
+        assert isinstance(out, dict)
+        _add_ref(out, reference)
+        return out
+
+    # -- Discriminators -----------------------------------------------------------------------
+
+    def _branch(
+        self, at: _At, node: Any, discriminator: tuple[str, Mapping[str, Any]], holder: Place
+    ) -> Schema:
+        """Convert one alternative that a discriminator selects by a property's value.
+
+        An alternative that does not fix the value itself gets it as an ``enum`` beside its
+        ``$ref``; so the alternatives exclude each other with the means of JSON Schema.
+        """
+        branch = self._convert(at, node)
+        values = self._branch_values(at.place, node, discriminator, holder)
+        if values and isinstance(branch, dict):
+            return _select(branch, discriminator[0], values)
+        return branch
+
+    def _branch_values(
+        self, at: Place, node: Any, discriminator: tuple[str, Mapping[str, Any]], place: Place
+    ) -> list[Any]:
+        """Return the discriminator values of one branch; none when the branch fixes its own."""
+        name, mapping = discriminator
+        own: list[Any] = []
+        for where, prop in self._property(at, node, name):
+            _, target = self._document.deref(where, prop)
+            if isinstance(target, dict):
+                own = [target["const"]] if "const" in target else target.get("enum") or own
+        if len(own) == 1 or not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
+            return []
+        target_place, _ = self._document.resolve(at, node["$ref"])
+        mapped = self._mapped(mapping, place, target_place)
+        if mapped or own:
+            return mapped
+        return [pointers.split(target_place.pointer)[-1]] if target_place.pointer else []
+
+    def _mapped(self, mapping: Mapping[str, Any], place: Place, target: Place) -> list[str]:
+        """Return the values that ``mapping`` gives to ``target``: by reference or by bare name."""
+        values = []
+        for value, ref in mapping.items():
+            if not isinstance(ref, str):
+                continue
+            if _NAME.search(ref) is None and "." not in ref:  # a bare name
+                if _component(target) == ref:
+                    values.append(value)
+                continue
+            try:
+                if self._document.resolve(place, ref)[0] == target:
+                    values.append(value)
+            except ContractDocumentError:
+                self._document.note(
+                    place.child("discriminator", "mapping", value),
+                    f"{ref!r} names no schema",
+                    "ignored",
+                )
+        return values
+
+    def _subtypes(self, at: Place, target: Any) -> list[tuple[str, Place]]:
+        """Return the schemas that extend a discriminated base through ``allOf``."""
+        if not isinstance(target, dict) or "discriminator" not in target:
+            return []
+        if "oneOf" in target or "anyOf" in target or _discriminator(target) is None:
+            return []
+        extensions = _extensions(self._document)
+        found: dict[Place, str] = {}
+        todo = [at]
+        while todo:
+            for name, child in extensions.get(todo.pop(), ()):
+                if child not in found:
+                    found[child] = name
+                    todo.append(child)
+        return [(name, child) for child, name in found.items()]
+
+    def _family(self, at: _At, target: dict[str, Any]) -> Schema:
+        """Return the schema of a discriminated base: one of its subtypes, or itself."""
+        discriminator = _discriminator(target)
+        assert discriminator is not None
+        name, mapping = discriminator
+        branches: list[Schema] = []
+        taken: list[Any] = []
+        for subtype, child in self._subtypes(at.place, target):
+            values = self._mapped(mapping, at.place, child) or [subtype]
+            taken += values
+            node = pointers.follow(child.file.tree, child.pointer)
+            branches.append(_select(self._def(child, node, at.scope, base=True), name, values))
+        itself = self._def(at.place, target, at.scope, base=True)
+        branches.append({**itself, "properties": {name: {"not": {"enum": taken}}}})
+        return {"anyOf": branches}
+
+
+def _add_ref(out: dict[str, Any], reference: dict[str, Any]) -> None:
+    """Add a reference to a schema that may have one already."""
+    if reference and "$ref" in out:
+        out.setdefault("allOf", []).append(reference)
+    else:
+        out.update(reference)
+
+
+def _enter(scope: _Scope, place: Place, node: dict[str, Any]) -> _Scope:
+    """Add the dynamic anchors that this schema brings; the outermost of a name stays in force."""
+    if "$dynamicAnchor" not in node and "$defs" not in node:
+        return scope
+    known = {anchor for anchor, _ in scope}
+    found = [(node.get("$dynamicAnchor"), place)]
+    defs = node.get("$defs")
+    for name, schema in defs.items() if isinstance(defs, dict) else ():
+        if isinstance(schema, dict):
+            found.append((schema.get("$dynamicAnchor"), place.child("$defs", name)))
+    new = [(a, at) for a, at in found if isinstance(a, str) and a not in known]
+    return (*scope, *new)
+
+
+def _discriminator(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the discriminating property and the mapping; Swagger 2.0 writes only the name."""
+    value = node.get("discriminator")
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and isinstance(value.get("propertyName"), str):
+        mapping = value.get("mapping")
+        return value["propertyName"], mapping if isinstance(mapping, dict) else {}
+    return None
+
+
+def _select(reference: dict[str, Any], name: str, values: list[Any]) -> dict[str, Any]:
+    return {**reference, "properties": {name: {"enum": values}}, "required": [name]}
+
+
+def _component(place: Place) -> str:
+    return pointers.split(place.pointer)[-1] if place.pointer else ""
+
+
+def _components(document: Document) -> str:
+    """Return the pointer of the map that holds the document's named schemas."""
+    if document.version == "schema":
+        return "/$defs" if "$defs" in document.raw else "/definitions"
+    return "/definitions" if document.version == "2.0" else "/components/schemas"
+
+
+def _extensions(document: Document) -> Mapping[Place, list[tuple[str, Place]]]:
+    """Return, by base schema, the named schemas of the document that extend it by ``allOf``."""
+    return document.memo("extensions", _find_extensions)
+
+
+def _find_extensions(document: Document) -> dict[Place, list[tuple[str, Place]]]:
+    place = Place(document.place.file, _components(document))
+    try:
+        schemas = pointers.follow(document.raw, place.pointer)
+    except (LookupError, ValueError):
+        return {}
+    found: dict[Place, list[tuple[str, Place]]] = {}
+    for name, schema in schemas.items() if isinstance(schemas, dict) else ():
+        members = schema.get("allOf") if isinstance(schema, dict) else None
+        for i, member in enumerate(members if isinstance(members, list) else ()):
+            if isinstance(member, dict) and isinstance(member.get("$ref"), str):
+                at = place.child(name)
+                try:
+                    base, _ = document.resolve(at.child("allOf", i), member["$ref"])
+                except ContractDocumentError:
+                    continue
+                found.setdefault(base, []).append((name, at))
+    return found
+
+
+def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return ``schema`` widened by null, keeping its annotations on the outside."""
+    applicators = [k for k in _IN_PLACE if k in schema]
+    if applicators and not set(schema) - _ANNOTATIONS - {"anyOf"}:
+        branches = schema["anyOf"]
+        return (
+            schema if _NULL_BRANCH in branches else {**schema, "anyOf": [*branches, _NULL_BRANCH]}
+        )
+    if applicators:
+        outside = {k: v for k, v in schema.items() if k in _ANNOTATIONS}
+        inside = {k: v for k, v in schema.items() if k not in _ANNOTATIONS}
+        return {**outside, "anyOf": [inside, dict(_NULL_BRANCH)]}
+    out = dict(schema)
+    if "type" in out:
+        kinds = out["type"] if isinstance(out["type"], list) else [out["type"]]
+        out["type"] = list(dict.fromkeys((*kinds, "null")))
+    if "const" in out:
+        out["enum"] = [out.pop("const")]
+    if "enum" in out and None not in out["enum"]:
+        out["enum"] = [*out["enum"], None]
+    return out
+
+
+def strip_annotations(schema: Any) -> Any:
+    """Return a closed schema without what no validator reads: descriptions, examples, defaults."""
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _ANNOTATIONS:
+            continue
+        if keyword in _ONE:
+            out[keyword] = strip_annotations(value)
+        elif keyword in _LIST:
+            out[keyword] = [strip_annotations(item) for item in value]
+        elif keyword in _MAP or keyword == "$defs":
+            out[keyword] = {name: strip_annotations(item) for name, item in value.items()}
+        else:
+            out[keyword] = value
+    return out
+
+
+def _unique_texts(values: Any) -> list[str]:
+    texts = values if isinstance(values, list) else []
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _as_number(text: str) -> int | float | None:
+    if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", text):
+        return None
+    return float(text) if "." in text else int(text)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if _is_number(value) else value

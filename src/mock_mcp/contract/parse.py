@@ -1,0 +1,274 @@
+"""Contract files as JSON trees: dicts with string keys, lists, strings, numbers, booleans, None.
+
+JSON is decoded straight from the file: that takes about half the time of ``json.loads``, and no
+stored form was faster to read. YAML is built from the parser's events instead of a loader: the
+builder keeps its own stack (depth is bounded), knows only JSON's types (no timestamps, no
+``on``/``yes``, no octal; keys are text), refuses tags and counts what aliases expand to. The
+result is stored as JSON under the hash of the file, because parsing YAML takes a hundred times
+longer than reading that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mock_mcp.contract.errors import ContractDocumentError
+from mock_mcp.errors import MissingExtra
+
+__all__ = ["MAX_DEPTH", "MAX_DOCUMENT_BYTES", "MAX_NODES", "parse_file"]
+
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""A file larger than this is refused: the largest published descriptions are about 13 MB."""
+
+MAX_DEPTH = 200
+"""Nesting of a YAML document, and of one schema of any document: the largest real ones reach 40."""
+
+MAX_NODES = 10_000_000
+"""Values of a YAML document with every alias expanded: bounds anchor bombs."""
+
+_CACHE_VERSION = 1
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLEANS = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,300})")
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]{1,300}\.[0-9]{0,300}|\.[0-9]{1,300}|[0-9]{1,300}(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?"
+)
+_TAG_PREFIX = "tag:yaml.org,2002:"
+_PLAIN_TAGS = frozenset(
+    (
+        *("!", "?"),
+        *(_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")),
+    )
+)
+
+
+def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
+    """Read a JSON or YAML file.
+
+    Args:
+        path: The file. A name that ends in ``.json`` is JSON; any other is JSON when it begins
+            with "{" and parses as such, else YAML.
+        cache_dir: A private directory for parsed YAML; None parses anew each time.
+
+    Returns:
+        The tree and the SHA-256 of the file's bytes in hexadecimal.
+
+    Raises:
+        ContractDocumentError: The file cannot be read, is malformed or exceeds a limit.
+        MissingExtra: The file is YAML and PyYAML is not installed.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise ContractDocumentError(
+            path, "", f"cannot be read: {error.strerror or error}"
+        ) from None
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise ContractDocumentError(path, "", f"is larger than {MAX_DOCUMENT_BYTES} bytes")
+    digest = hashlib.sha256(content).hexdigest()
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if path.suffix.lower() == ".json":
+        tree = _parse_json(path, content)
+    elif content.lstrip()[:1] == b"{":
+        try:
+            tree = _parse_json(path, content)
+        except ContractDocumentError:  # a YAML flow mapping begins the same way
+            tree = _parse_yaml(path, content)
+    else:
+        tree = _parse_yaml_cached(path, content, digest, cache_dir)
+    return tree, digest
+
+
+def _parse_json(path: Path, content: bytes) -> Any:
+    try:
+        tree = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ContractDocumentError(path, "", f"is not valid JSON: {error}") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    return tree
+
+
+def _too_deep(path: Path) -> ContractDocumentError:
+    return ContractDocumentError(path, "", f"is nested more than {MAX_DEPTH} levels deep")
+
+
+def _parse_yaml_cached(path: Path, content: bytes, digest: str, cache_dir: Path | None) -> Any:
+    if cache_dir is None:
+        return _parse_yaml(path, content)
+    stored = cache_dir / f"{digest}.v{_CACHE_VERSION}.json"
+    with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
+        return msgspec.json.decode(stored.read_bytes())
+    tree = _parse_yaml(path, content)
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_atomically(stored, msgspec.json.encode(tree))
+    return tree
+
+
+def _write_atomically(target: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _parse_yaml(path: Path, content: bytes) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtra(
+            f"{path} is YAML, and PyYAML is not installed: pip install 'mock-mcp[yaml]'"
+        ) from None
+    loader = getattr(yaml, "CLoader", yaml.Loader)
+    builder = _TreeBuilder(path)
+    try:
+        # parse() yields events only: nothing is constructed, so no loader is unsafe here.
+        for event in yaml.parse(content, Loader=loader):
+            builder.feed(event)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractDocumentError(path, "", f"is not valid YAML: {_one_line(error)}") from None
+    return builder.finish()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+class _TreeBuilder:
+    """Build a JSON tree from YAML events, counting what it would be with aliases expanded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._root: list[Any] = []
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, tuple[Any, int]] = {}
+
+    def feed(self, event: Any) -> None:
+        """Take the next event of the parser."""
+        match type(event).__name__:
+            case "ScalarEvent":
+                self._check_tag(event)
+                key = self._stack and self._stack[-1].wants_key()
+                value = event.value if key else _scalar(event)
+                self._add(value, 1, event)
+            case "MappingStartEvent" | "SequenceStartEvent" as name:
+                self._check_tag(event)
+                if self._stack and self._stack[-1].wants_key():
+                    raise self._error(event, "a mapping key must be plain text")
+                if len(self._stack) >= MAX_DEPTH:
+                    raise _too_deep(self._path)
+                self._stack.append(_Open({} if name == "MappingStartEvent" else [], event))
+            case "MappingEndEvent" | "SequenceEndEvent":
+                closed = self._stack.pop()
+                self._add(closed.value, closed.size, closed.event)
+            case "AliasEvent":
+                if event.anchor not in self._anchors:
+                    raise self._error(event, f"alias *{event.anchor} has no finished anchor")
+                value, size = self._anchors[event.anchor]
+                if self._stack and self._stack[-1].wants_key() and not isinstance(value, str):
+                    raise self._error(event, "a mapping key must be plain text")
+                self._put(value, size, event)
+
+    def finish(self) -> Any:
+        """Return the tree of the only YAML document in the file."""
+        if len(self._root) != 1:
+            raise ContractDocumentError(
+                self._path, "", f"holds {len(self._root)} YAML documents; one is expected"
+            )
+        return self._root[0]
+
+    def _add(self, value: Any, size: int, event: Any) -> None:
+        if event.anchor:
+            self._anchors[event.anchor] = (value, size)
+        self._put(value, size, event)
+
+    def _put(self, value: Any, size: int, event: Any) -> None:
+        if not self._stack:
+            self._root.append(value)
+            return
+        top = self._stack[-1]
+        top.size += size
+        if top.size > MAX_NODES:
+            raise self._error(event, f"aliases expand to more than {MAX_NODES} values")
+        if not top.put(value):
+            raise self._error(event, "'<<' takes a mapping or a list of mappings")
+
+    def _check_tag(self, event: Any) -> None:
+        if event.tag is not None and event.tag not in _PLAIN_TAGS:
+            raise self._error(event, f"the YAML tag {event.tag!r} is not allowed")
+
+    def _error(self, event: Any, reason: str) -> ContractDocumentError:
+        return ContractDocumentError(self._path, "", f"line {event.start_mark.line + 1}: {reason}")
+
+
+class _Open:
+    """A mapping or sequence whose end has not been seen."""
+
+    __slots__ = ("event", "key", "size", "value")
+
+    def __init__(self, value: Any, event: Any) -> None:
+        self.value = value
+        self.event = event
+        self.size = 1
+        self.key: str | None = None
+
+    def wants_key(self) -> bool:
+        return isinstance(self.value, dict) and self.key is None
+
+    def put(self, item: Any) -> bool:
+        """Add an item; False when a merge key is given something else than mappings."""
+        if isinstance(self.value, list):
+            self.value.append(item)
+        elif self.key is None:
+            self.key = item
+        elif self.key == "<<":
+            self.key = None
+            sources = item if isinstance(item, list) else [item]
+            for source in sources:
+                if not isinstance(source, dict):
+                    return False
+                for key, value in source.items():
+                    self.value.setdefault(key, value)
+        else:
+            self.value[self.key] = item
+            self.key = None
+        return True
+
+
+def _scalar(event: Any) -> Any:
+    text: str = event.value
+    tag = event.tag
+    if tag == _TAG_PREFIX + "str" or tag == "!" or (tag is None and not event.implicit[0]):
+        return text
+    if text in _NULL:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return text

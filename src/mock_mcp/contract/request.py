@@ -1,0 +1,250 @@
+"""Check the request that the code under test made against its operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipart_fields
+from mock_mcp.contract.coerce import coerce, nest, wants
+from mock_mcp.contract.document import Place
+from mock_mcp.contract.finder import Match
+from mock_mcp.contract.operation import (
+    FORM,
+    MULTIPART,
+    Media,
+    Operation,
+    Parameter,
+    base_type,
+    is_json,
+    pick_media,
+)
+from mock_mcp.contract.schema import CompiledSchema, SchemaCache
+from mock_mcp.contract.violations import bounded, explain
+from mock_mcp.types import Violation
+
+__all__ = ["read_simple", "violations_of_request"]
+
+_SEPARATORS = {"form": ",", "spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
+_UNCHECKED_HEADERS = frozenset(("accept", "authorization", "content-type"))
+_ABSENT = object()
+
+
+def violations_of_request(
+    match: Match, request: Mapping[str, Any], schemas: SchemaCache
+) -> Iterator[Violation]:
+    """Yield where a request breaks its operation's contract.
+
+    Args:
+        match: The operation and the path parameters of the call.
+        request: The wire object; without ``headers`` nothing is known about headers and cookies,
+            and none are missed.
+        schemas: Where compiled schemas are kept.
+
+    Raises:
+        ContractDocumentError: A schema of the operation cannot be used.
+    """
+    checker = _RequestChecker(match, request, schemas)
+    for parameter in match.operation.parameters:
+        yield from checker.parameter(parameter)
+    yield from checker.body()
+
+
+class _RequestChecker:
+    def __init__(self, match: Match, request: Mapping[str, Any], schemas: SchemaCache) -> None:
+        self._path = match.path_parameters
+        self._operation: Operation = match.operation
+        self._request = request
+        self._id: str = request["requestId"]
+        self._schemas = schemas
+        headers = request.get("headers")
+        self._headers: Mapping[str, Any] | None = headers if isinstance(headers, dict) else None
+        query = urlsplit(request["endpoint"]).query
+        self._query = parse_qsl(query, keep_blank_values=True)
+
+    # -- Parameters ---------------------------------------------------------------------------
+
+    def parameter(self, parameter: Parameter) -> Iterator[Violation]:
+        """Check one parameter: its presence, then its value."""
+        if parameter.where in ("header", "cookie") and self._headers is None:
+            return
+        if parameter.where == "header" and parameter.name.lower() in _UNCHECKED_HEADERS:
+            return
+        place = {"header": "headers", "cookie": "cookies"}.get(parameter.where, parameter.where)
+        prefix = f"/{place}/{parameter.name.replace('~', '~0').replace('/', '~1')}"
+        compiled = self._compile(parameter.schema)
+        value = self._value(parameter, compiled)
+        if value is _ABSENT:
+            if parameter.required:
+                yield self._violation(
+                    prefix,
+                    "required",
+                    f"{parameter.where} parameter {parameter.name!r}",
+                    "no such parameter",
+                    f"{self._operation.label} requires it: the code under test must send it.",
+                )
+        elif compiled is not None:
+            yield from explain(compiled, value, request_id=self._id, prefix=prefix)
+
+    def _value(self, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
+        schema = compiled.schema if compiled is not None else {}
+        if parameter.where == "query":
+            return self._query_value(parameter, schema)
+        if parameter.where == "path":
+            text = self._path.get(parameter.name)
+            if text is not None and parameter.style == "label":
+                text = text.removeprefix(".")
+            elif text is not None and parameter.style == "matrix":
+                text = text.removeprefix(f";{parameter.name}=")
+        elif parameter.where == "header":
+            text = header(self._headers, parameter.name)
+        else:
+            text = self._cookies().get(parameter.name)
+        return _ABSENT if text is None else _read(text, parameter, schema)
+
+    def _query_value(self, parameter: Parameter, schema: dict[str, Any]) -> Any:
+        name = parameter.name
+        values = [value for key, value in self._query if key == name]
+        bracketed = [(k, v) for k, v in self._query if k.startswith(name + "[")]
+        if not values and bracketed:
+            tree = nest([(key[len(name) :], value) for key, value in bracketed], {})
+            return coerce(tree.get("", {}), schema)
+        if not values:
+            if parameter.style == "form" and parameter.explode and wants(schema, "object"):
+                return self._spread(schema)
+            return _ABSENT
+        if parameter.media_type is not None or not wants(schema, "array"):
+            return _read(values[-1], parameter, schema)
+        if not parameter.explode:
+            separator = _SEPARATORS.get(parameter.style, ",")
+            values = [part for value in values for part in value.split(separator)]
+        return coerce(values, schema)
+
+    def _spread(self, schema: dict[str, Any]) -> Any:
+        """Return an object whose properties are query parameters of their own."""
+        known = {"type": "object", **schema}
+        pairs = [(k, v) for k, v in self._query if k in known.get("properties", {})]
+        return coerce(nest(pairs, schema), schema) if pairs else _ABSENT
+
+    def _cookies(self) -> dict[str, str]:
+        text = header(self._headers, "cookie") or ""
+        pairs = (part.strip().partition("=") for part in text.split(";"))
+        return {name: unquote(value) for name, _, value in pairs if name}
+
+    # -- Body ---------------------------------------------------------------------------------
+
+    def body(self) -> Iterator[Violation]:
+        """Check the body: its presence, its media type, its value."""
+        declared = self._operation.request_media
+        body = self._request.get("body")
+        if body is None:
+            if self._operation.body_required:
+                kinds = ", ".join(media.name for media in declared) or "any"
+                yield self._violation(
+                    "/body",
+                    "required",
+                    f"a body ({kinds})",
+                    "no body",
+                    f"{self._operation.label} requires a body: the code under test must send one.",
+                )
+            return
+        if not declared:
+            return
+        content_type = media_type_of(self._headers)
+        media = pick_media(declared, content_type or _guess(body, declared))
+        if media is None:
+            kinds = ", ".join(m.name for m in declared)
+            yield self._violation(
+                "/headers/content-type",
+                "content-type",
+                f"one of {kinds}",
+                content_type or "none",
+                f"Send the body as {kinds}.",
+            )
+            return
+        compiled = self._compile(media.schema)
+        if compiled is not None:
+            kind = base_type(content_type or media.name)
+            value = _body_value(body, kind, compiled)
+            if value is not _ABSENT:
+                yield from explain(compiled, value, request_id=self._id, prefix="/body")
+
+    # -- Helpers ------------------------------------------------------------------------------
+
+    def _compile(self, schema: Place | None) -> CompiledSchema | None:
+        if schema is None:
+            return None
+        return self._schemas.get(self._operation.document, schema, "request")
+
+    def _violation(
+        self, pointer: str, keyword: str, expected: str, actual: str, hint: str
+    ) -> Violation:
+        return Violation(self._id, pointer, keyword, expected, bounded(actual), hint)
+
+
+def _guess(body: Any, declared: tuple[Media, ...]) -> str | None:
+    """Return the media type a body without content type must have, by its form."""
+    if isinstance(body, dict) and "$form" in body:
+        return FORM
+    if isinstance(body, dict) and "$multipart" in body:
+        return next((m.name for m in declared if m.name.startswith("multipart/")), MULTIPART)
+    return None
+
+
+def _body_value(body: Any, kind: str, compiled: CompiledSchema) -> Any:
+    """Return the value that the schema judges; `_ABSENT` when the body is not one it can judge."""
+    if kind == FORM or kind.startswith("multipart/"):
+        if isinstance(body, dict) and isinstance(body.get("$form"), dict):
+            pairs = form_pairs(body["$form"])
+        elif isinstance(body, dict) and isinstance(body.get("$multipart"), list):
+            pairs = multipart_fields(
+                [part for part in body["$multipart"] if isinstance(part, dict)]
+            )
+        elif isinstance(body, str) and kind == FORM:
+            pairs = parse_qsl(body, keep_blank_values=True)
+        else:
+            return _ABSENT
+        return coerce(nest(pairs, compiled.schema), compiled.schema)
+    if not is_json(kind):
+        return body if isinstance(body, str) and wants(compiled.schema, "string") else _ABSENT
+    if isinstance(body, str) and not compiled.is_valid(body):
+        try:
+            return msgspec.json.decode(body)  # a client that sends the body as it went out
+        except (msgspec.DecodeError, RecursionError):
+            return body
+    return body
+
+
+def _read(text: str, parameter: Parameter, schema: dict[str, Any]) -> Any:
+    if parameter.media_type is not None:
+        if not is_json(parameter.media_type):
+            return text
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return text
+    return read_simple(text, schema, explode=parameter.explode)
+
+
+def read_simple(text: str, schema: dict[str, Any], *, explode: bool = False) -> Any:
+    """Return the value of a header or path parameter in style ``simple``.
+
+    Args:
+        text: As sent: ``a,b`` is a list, ``k,v`` (or ``k=v`` exploded) an object, if the schema
+            wants one.
+        schema: The closed schema.
+        explode: Whether an object is written ``k=v,k=v``.
+    """
+    if wants(schema, "array"):
+        return coerce([part.strip() for part in text.split(",")], schema)
+    if wants(schema, "object") and not wants(schema, "string"):
+        parts = text.split(",")
+        if explode:
+            pairs = {k: v for k, equals, v in (part.partition("=") for part in parts) if equals}
+        else:
+            pairs = dict(zip(parts[::2], parts[1::2], strict=False))
+        return coerce(pairs, schema)
+    return coerce(text, schema)

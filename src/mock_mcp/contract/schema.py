@@ -1,0 +1,191 @@
+"""Compile closed schemas, one at a time and on first use.
+
+Compiled validators cost megabytes for the largest schemas, so a bounded cache keeps those used
+last. What a validator library refuses in a schema (an invalid regular expression, mostly) is
+dropped keyword by keyword and noted as a defect of the document: the rest still checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mock_mcp.contract import pointer as pointers
+from mock_mcp.contract.document import Document, Place
+from mock_mcp.contract.errors import ContractDocumentError
+from mock_mcp.contract.normalise import Direction, close, strip_annotations
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator, ValidationError
+
+__all__ = ["CompiledSchema", "SchemaCache", "close_schema", "compile_schema"]
+
+MAX_COMPILED = 32
+"""Validators kept by one cache; the largest published schemas compile to about 5 MB each."""
+
+BACKTRACK_LIMIT = 100_000
+"""Steps a pattern with look-around may take on one string: about 2 ms. Plain ones are linear."""
+
+_MAX_DROPS = 100
+
+
+def close_schema(
+    document: Document,
+    target: Place | str | dict[str, Any] | bool,
+    *,
+    direction: Direction = "response",
+) -> dict[str, Any]:
+    """Return a schema of ``document``, and all it refers to, as one JSON Schema 2020-12.
+
+    Args:
+        document: Where references are resolved and lenient readings noted.
+        target: The place of the schema, a JSON pointer into the document, or a schema object
+            whose references are read against the document's root.
+        direction: ``response`` does not require write-only properties, ``request`` does not
+            require read-only ones.
+
+    Returns:
+        A dict whose every ``$ref`` is ``#/$defs/NAME``.
+
+    Raises:
+        ContractDocumentError: The pointer or a ``$ref`` leads nowhere, or the nesting is too deep.
+    """
+    if isinstance(target, (dict, bool)):
+        return close(document, document.place, target, direction)
+    place = target if isinstance(target, Place) else Place(document.place.file, target)
+    try:
+        node = pointers.follow(place.file.tree, place.pointer)
+    except (LookupError, ValueError):
+        raise ContractDocumentError(place.file.name, place.pointer, "nothing is there") from None
+    return close(document, place, node, direction)
+
+
+class CompiledSchema:
+    """A closed schema and its validator.
+
+    Attributes:
+        schema: The closed 2020-12 schema, without the keywords the validator refused.
+    """
+
+    def __init__(self, schema: dict[str, Any], validator: Draft202012Validator) -> None:
+        self.schema = schema
+        self._validator = validator
+
+    def is_valid(self, value: Any) -> bool:
+        """Say whether ``value``, a JSON value, satisfies the schema."""
+        try:
+            return self._validator.is_valid(value)
+        except ValueError:  # nested deeper than the validator recurses
+            return False
+
+    def errors(self, value: Any) -> list[ValidationError]:
+        """Return every violation of the schema; empty when ``value`` is valid.
+
+        Raises:
+            ValueError: The value is nested too deep to be validated.
+        """
+        if self._validator.is_valid(value):
+            return []
+        return list(self._validator.iter_errors(value))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the schema asserts; descriptions, examples and key order do not count."""
+        return fingerprint(strip_annotations(self.schema))
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256, in hexadecimal, of a JSON value; key order does not count."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+def compile_schema(document: Document, place: Place, schema: dict[str, Any]) -> CompiledSchema:
+    """Compile a closed schema; keywords that cannot be compiled are dropped and noted.
+
+    Args:
+        document: Where dropped keywords are noted.
+        place: Where the schema stands, for those notes.
+        schema: A closed schema. Dropping changes it.
+
+    Raises:
+        ContractDocumentError: The schema cannot be compiled even so.
+    """
+    import jsonschema_rs
+
+    for _ in range(_MAX_DROPS):
+        try:
+            validator = jsonschema_rs.Draft202012Validator(
+                schema,
+                validate_formats=True,
+                ignore_unknown_formats=True,
+                offline=True,  # the default fetches remote references
+                mask="value",  # messages are not used; do not copy the value into them
+                pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACK_LIMIT),
+            )
+        except jsonschema_rs.ValidationError as error:
+            path = error.instance_path
+            if not path or not _drop(schema, path):
+                raise _uncompilable(place, error.message) from None
+            where = pointers.extend("", *path)
+            document.note(place, f"{where} of its closed schema is not valid", "ignored")
+        except ValueError as error:
+            raise _uncompilable(place, str(error)) from None
+        else:
+            return CompiledSchema(schema, validator)
+    raise _uncompilable(place, f"more than {_MAX_DROPS} keywords are not valid")
+
+
+def _uncompilable(place: Place, reason: str) -> ContractDocumentError:
+    text = reason if len(reason) <= 300 else reason[:300] + "…"
+    return ContractDocumentError(
+        place.file.name, place.pointer, f"the schema cannot be compiled: {text}"
+    )
+
+
+def _drop(schema: Any, path: list[str | int]) -> bool:
+    """Delete what ``path`` names; inside ``patternProperties`` that is the invalid pattern."""
+    try:
+        for token in path[:-1]:
+            schema = schema[token]
+        del schema[path[-1]]
+    except (LookupError, TypeError):
+        return False
+    return True
+
+
+class SchemaCache:
+    """The compiled schemas used last, by place and direction.
+
+    Args:
+        size: How many are kept.
+    """
+
+    def __init__(self, size: int = MAX_COMPILED) -> None:
+        self._size = size
+        self._kept: OrderedDict[tuple[Place, Direction], CompiledSchema] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, document: Document, place: Place, direction: Direction) -> CompiledSchema:
+        """Return the compiled schema at ``place``, compiling it on first use.
+
+        Raises:
+            ContractDocumentError: It cannot be closed or compiled.
+        """
+        key = (place, direction)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        compiled = compile_schema(
+            document, place, close_schema(document, place, direction=direction)
+        )
+        with self._lock:
+            self._kept[key] = compiled
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return compiled
