@@ -418,9 +418,11 @@ class _Attempt:
         for _ in range(wanted * REDRAWS):
             if len(value) >= wanted:
                 return
+            entry = replace(share, persona=Persona(self._dice))
             name = self._new_name(merged, patterns, around)
+            if name in value:
+                name = f"{name}_{entry.persona.noun}"
             if name not in value:
-                entry = replace(share, persona=Persona(self._dice))
                 self._put(value, name, self._member(merged, name), entry, False)
         if len(value) < lowest:
             raise around.fail(f"found no names for minProperties {lowest}")
@@ -542,14 +544,20 @@ class _Attempt:
             if is_fine(candidate):
                 return candidate
         try:
-            pattern = compile_pattern(patterns[0])
+            parsed = [compile_pattern(pattern) for pattern in patterns]
             for extra in (8, 4, 1, 0, 16, 32, lowest, 2, 64) * 3:
                 for broad in (False, True):
-                    made = pattern.generate(self._dice.below, extra=extra, broad=broad)
-                    tail = "-" + persona.slug
-                    for candidate in (made, made + tail, made + persona.noun * (lowest // 4)):
-                        if is_fine(candidate[:highest]):
-                            return candidate[:highest]
+                    made = [
+                        pattern.generate(self._dice.below, extra=extra, broad=broad)
+                        for pattern in parsed
+                    ]
+                    first = made[0]
+                    open_end = [] if first[-1:].isalnum() else [first + persona.noun]
+                    padded = first + persona.noun * (1 + lowest // len(persona.noun))
+                    joined = ("".join(made), "".join(reversed(made)))
+                    for candidate in (*open_end, first, *joined, padded[:highest]):
+                        if is_fine(candidate):
+                            return candidate
         except UnsupportedPattern as error:
             raise spot.fail(
                 f"the pattern {patterns[0][:80]!r} cannot be generated: {error}"
