@@ -12,7 +12,10 @@ from collections.abc import Sequence
 
 from mock_mcp._version import __version__
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["COMMANDS", "NOT_RUNNING", "add_project_root", "build_parser", "main"]
+
+NOT_RUNNING = 3
+"""Exit code: there is no daemon."""
 
 COMMANDS = {
     "adapter": "serve an AI assistant over MCP (stdio); what MCP clients start",
