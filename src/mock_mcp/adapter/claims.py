@@ -6,7 +6,7 @@ when the lease ended or the daemon restarted while the assistant was writing, th
 same batch again and answers it under the new token.
 
 A claim made without ``leaseMs`` gets the daemon's short lease, which the adapter renews while
-the assistant writes, for `KEEP_S` at most. So a batch comes back 30 s after its adapter was
+the assistant writes, for `Times.keep_s` at most. So a batch comes back 30 s after its adapter was
 killed, and two minutes after an assistant walked away; and one that writes for a minute
 does not see another responder take its batch. A lease the assistant asked for is left alone.
 """
@@ -19,12 +19,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
 
-from mock_mcp.adapter.router import REFRESH_S, Daemon, Router
+from mock_mcp.adapter.router import Daemon, Router
 from mock_mcp.errors import (
     ClaimMismatch,
     ContractViolation,
@@ -38,20 +38,10 @@ from mock_mcp.errors import (
     UnknownBatch,
     VersionMismatch,
 )
-from mock_mcp.types import Claim, Mock, Provided
+from mock_mcp.types import Claim, Mock, Provided, TestMeta
 
-__all__ = ["Claims", "HeldClaim"]
+__all__ = ["Claims", "HeldClaim", "Next"]
 
-LEASE_S = 30.0
-"""The daemon's default lease."""
-KEEP_S = 120.0
-"""How long a claim without a lease of its own is renewed: time to write a large batch."""
-RECLAIM_S = 10.0
-"""How long an answer waits for its test to come back."""
-RETRY_S = 0.1
-"""How often it looks."""
-CLOSE_S = 2.0
-"""How long the claims may take to be released at the end."""
 CLAIMS_REMEMBERED = 1000
 """Claims kept, ended ones included, so that late and repeated answers find theirs."""
 
@@ -59,6 +49,14 @@ _LOST = (LeaseEnded, NotClaimed, UnknownBatch, Unauthorized, DaemonUnreachable)
 """Errors after which a batch may be claimable again."""
 _BROKEN = (DaemonUnreachable, Unauthorized, VersionMismatch, InternalError, OSError)
 """Errors of one daemon that must not keep an assistant from the others."""
+
+
+class Next(NamedTuple):
+    """A claim, the daemon it is from, and the test that waits for it, if the run says."""
+
+    daemon: Daemon
+    claim: Claim
+    test: TestMeta | None
 
 
 class HeldClaim:
@@ -76,6 +74,7 @@ class HeldClaim:
         self.requests: dict[str, dict[str, Any]] = {}
         self.dropped: set[str] = set()
         self.accepted: dict[str, Mock] = {}
+        self.provided: Provided | None = None
         self.released = False
         self.ended = False
         self.keeper: asyncio.Task[None] | None = None
@@ -86,7 +85,15 @@ class HeldClaim:
         self.daemon_token = daemon.info.token
         self.live_token = claim.claim_token
         self.tokens.add(claim.claim_token)
+        self.provided = None
         self.requests = {request["requestId"]: request for request in claim.requests}
+
+    def is_of(self, daemon: Daemon, claim: Claim) -> bool:
+        """Tell whether a new claim is of this batch and not of another with the same id."""
+        same_project = self.project_id == daemon.info.project_id
+        return same_project and all(
+            self.requests.get(request["requestId"]) == request for request in claim.requests
+        )
 
     def stop(self) -> None:
         """Renew the lease no longer: the claim ended, as far as this adapter knows."""
@@ -110,25 +117,21 @@ class Claims:
     ) -> None:
         self.adapter_id = adapter_id
         self._router = router
+        self._times = router.times
         self._logger = logger or logging.getLogger(__name__)
         self._held: OrderedDict[str, HeldClaim] = OrderedDict()
 
-    @property
-    def held(self) -> int:
-        """How many batches are held, as far as this adapter knows."""
-        return sum(not held.ended for held in self._held.values())
-
     async def close(self) -> None:
-        """Give every held batch back, in `CLOSE_S` at most and whatever cancels the caller."""
+        """Give every held batch back, in a bounded time and whatever cancels the caller."""
         held = [held for held in self._held.values() if not held.ended]
-        with anyio.move_on_after(CLOSE_S, shield=True):
+        with anyio.move_on_after(self._times.close_s, shield=True):
             await asyncio.gather(*(self._give_back(h, "the assistant's client left") for h in held))
 
     # -- Claiming --------------------------------------------------------------------------
 
     async def claim_next(
         self, *, run_id: str | None = None, lease_ms: float | None = None, wait_s: float = 0
-    ) -> tuple[Daemon, Claim] | None:
+    ) -> Next | None:
         """Claim the oldest batch of all projects, waiting for one if there is none.
 
         The own project's daemon is started if none runs. Waiting holds nothing: being cancelled
@@ -140,53 +143,56 @@ class Claims:
             wait_s: Seconds to wait.
 
         Returns:
-            The claim and where it is from; None when there was nothing to claim.
+            The claim; None when there was nothing to claim.
 
         Raises:
             InvalidParams: The lease is out of range.
+            DaemonStartFailed: There is no daemon, and the project's could not be started; see
+                `Router.start_own` for the other reasons.
         """
         deadline = time.monotonic() + wait_s
         ready = await self._router.claimable(run_id)
-        if not ready and (problem := await self._router.start_own()):
-            self._logger.warning("the project's daemon did not start: %s", problem)
+        if not ready:
+            await self._router.start_own()
         while True:
             broken = False
             for daemon in ready:
                 try:
-                    claim = await self._claim(daemon, run_id, lease_ms)
+                    found = await self._claim(daemon, run_id, lease_ms)
                 except _BROKEN as exc:
                     self._logger.warning("daemon %r: %s", daemon.info, exc)
                     broken = True
                     continue
-                if claim is not None:
-                    return daemon, claim
+                if found is not None:
+                    return found
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return None
             if broken:
-                await asyncio.sleep(min(left_s, REFRESH_S))
+                await asyncio.sleep(min(left_s, self._times.refresh_s))
             ready = await self._router.wait(run_id, deadline)
 
     async def _claim(
         self, daemon: Daemon, run_id: str | None, lease_ms: float | None
-    ) -> Claim | None:
+    ) -> Next | None:
         # A claim that was sent has happened, whoever stops waiting for it: see it through, and
         # give it back if the call was cancelled meanwhile.
         with anyio.CancelScope(shield=True):
             claim = await daemon.client.claim_next_batch(
                 self.adapter_id, run_id=run_id, lease_ms=lease_ms
             )
+            test = await daemon.test_of(claim.run_id, self._times.patience_s) if claim else None
         if claim is None:
             return None
         held = self._remember(daemon, claim, lease_ms)
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
-            with anyio.move_on_after(CLOSE_S, shield=True):
+            with anyio.move_on_after(self._times.close_s, shield=True):
                 await self._give_back(held, "the call that claimed it was cancelled")
             raise
         self._keep(held)
-        return claim
+        return Next(daemon, claim, test)
 
     # -- Answering -------------------------------------------------------------------------
 
@@ -208,6 +214,8 @@ class Claims:
         if held is None:
             daemon, _ = await self._router.find(batch_id)
             return await daemon.client.provide_batch(self.adapter_id, batch_id, token, mocks)
+        if held.provided is not None:
+            return held.provided
         if held.released:
             raise NotClaimed(f"You released batch {batch_id}; claim it again before you answer it.")
         given = {mock.request_id: mock for mock in mocks}
@@ -281,7 +289,9 @@ class Claims:
         return held
 
     def _remember(self, daemon: Daemon, claim: Claim, lease_ms: float | None) -> HeldClaim:
-        held = self._held.setdefault(claim.batch_id, HeldClaim(claim.batch_id))
+        held = self._held.get(claim.batch_id)
+        if held is None or not held.is_of(daemon, claim):
+            held = self._held[claim.batch_id] = HeldClaim(claim.batch_id)
         self._held.move_to_end(claim.batch_id)
         held.take(daemon, claim)
         held.lease_ms, held.released = lease_ms, False
@@ -302,9 +312,9 @@ class Claims:
         )
 
     async def _renew_for_a_while(self, held: HeldClaim) -> None:
-        until = time.monotonic() + KEEP_S
-        while time.monotonic() < until:
-            await asyncio.sleep(LEASE_S / 3)
+        until = time.monotonic() + self._times.keep_s
+        while time.monotonic() + self._times.lease_s < until:
+            await asyncio.sleep(self._times.lease_s / 3)
             try:
                 daemon = await self._router.daemon(held.project_id)
                 await self._renew(daemon, held)
@@ -328,11 +338,12 @@ class Claims:
             held.stop()
             raise self._taken(held) from None
         held.stop()
+        held.provided = provided
         return provided
 
     async def _regain(self, held: HeldClaim, lost: MockMcpError) -> None:
         """Claim a lost batch again, waiting for its test to submit it to a restarted daemon."""
-        deadline = time.monotonic() + RECLAIM_S
+        deadline = time.monotonic() + self._times.reclaim_s
         while True:
             try:
                 daemon = await self._router.daemon(held.project_id)
@@ -351,10 +362,10 @@ class Claims:
                 held.stop()
                 raise type(lost)(
                     f"Batch {held.batch_id} was lost ({lost.message}) and its test did not submit "
-                    f"it again within {RECLAIM_S:g} s: the test has probably ended. Your answer "
-                    "was not used; claim the next batch."
+                    f"it again within {self._times.reclaim_s:g} s: the test has probably ended. "
+                    "Your answer was not used; claim the next batch."
                 )
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._times.retry_s)
 
     async def _claim_again(
         self, daemon: Daemon, held: HeldClaim, lease_ms: float | None, lost: MockMcpError

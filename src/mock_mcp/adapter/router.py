@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
+from mock_mcp.adapter.times import Times
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import (
     DaemonUnreachable,
@@ -33,15 +34,6 @@ __all__ = ["Answer", "Daemon", "Router"]
 
 T = TypeVar("T")
 
-REFRESH_S = 1.0
-"""How old the list of daemons may get while the directory looks unchanged."""
-PATIENCE_S = 2.0
-"""How long a question to all daemons waits for one of them."""
-IMPATIENCE_S = 0.5
-"""The same for a daemon that did not answer the last one in time."""
-RUNS_REMEMBERED = 1000
-"""Runs per daemon whose test's name is kept."""
-
 
 class Daemon:
     """One daemon, with the client and the connections kept for it.
@@ -49,22 +41,25 @@ class Daemon:
     Args:
         info: Its registry.
         client: A client made from that registry.
+
+    ``slow`` says that it did not answer the last question in time.
     """
 
     def __init__(self, info: DaemonInfo, client: DaemonClient) -> None:
         self.info = info
         self.client = client
-        self.patience_s = PATIENCE_S
+        self.slow = False
         self._tests: dict[str, TestMeta | None] = {}
 
-    async def test_of(self, run_id: str) -> TestMeta | None:
+    async def test_of(self, run_id: str, patience_s: float) -> TestMeta | None:
         """Return the test a run belongs to; None when the run does not say or cannot be asked."""
         if run_id not in self._tests:
             try:
-                runs = await self.client.list_runs()
-            except MockMcpError:
+                async with asyncio.timeout(patience_s):
+                    runs = await self.client.list_runs()
+            except (MockMcpError, OSError):  # TimeoutError is an OSError
                 return None
-            self._tests = {run.run_id: run.test_meta for run in runs[-RUNS_REMEMBERED:]}
+            self._tests = {run.run_id: run.test_meta for run in runs}
         return self._tests.get(run_id)
 
 
@@ -95,6 +90,7 @@ class Router:
         cache: The cache directory.
         project: The adapter's own project, asked first; None when there is none.
         timeout_s: Seconds one call to one daemon may take.
+        times: Its other durations.
         logger: Where daemons that cannot be used are reported.
         connect: Makes the client of a daemon; tests replace it.
     """
@@ -105,12 +101,13 @@ class Router:
         project: Project | None,
         *,
         timeout_s: float = 10.0,
+        times: Times | None = None,
         logger: logging.Logger | None = None,
         connect: Callable[[DaemonInfo], DaemonClient] | None = None,
     ) -> None:
         self.project = project
         self._cache = cache
-        self._timeout_s = timeout_s
+        self.times = times or Times()
         self._logger = logger or logging.getLogger(__name__)
         self._connect = connect or (
             lambda info: DaemonClient.of(info, timeout_s=timeout_s, logger=self._logger)
@@ -141,7 +138,7 @@ class Router:
             mtime = self._cache.path.stat().st_mtime_ns
         except OSError:
             mtime = -1
-        if fresh or mtime != self._listed_mtime or now - self._listed_at >= REFRESH_S:
+        if fresh or mtime != self._listed_mtime or now - self._listed_at >= self.times.refresh_s:
             self._listed_mtime, self._listed_at = mtime, now
             await self._list()
         return sorted(self._daemons.values(), key=lambda daemon: not self.is_own(daemon))
@@ -158,25 +155,28 @@ class Router:
             raise DaemonUnreachable("The daemon of the test's project is gone.")
         return daemon
 
-    async def start_own(self) -> MockMcpError | None:
+    async def start_own(self) -> None:
         """Start the own project's daemon if there is such a project and no daemon.
 
-        Returns:
-            Why it could not be started; None otherwise.
+        Raises:
+            DaemonStartFailed, DaemonUnreachable, VersionMismatch, InsecurePath,
+            ConfigurationError: It could not be started, and there is no other daemon; if there is
+                one, the reason is only logged.
         """
         if self.project is None:
-            return None
+            return
         own = self._daemons.get(self.project.id)
         if own is not None and await self._listens(own):
-            return None
+            return
         try:
             await ensure_daemon_running_async(
                 self.project.root, cache_dir=self._cache.base, logger=self._logger
             )
         except MockMcpError as exc:
-            return exc
+            if not self._daemons.keys() - {self.project.id}:
+                raise
+            self._logger.warning("the project's daemon did not start: %s", exc)
         await self.daemons(fresh=True)
-        return None
 
     async def ask(
         self, question: Callable[[DaemonClient], Awaitable[T]], *, patience_s: float | None = None
@@ -188,11 +188,12 @@ class Router:
 
         Args:
             question: Calls one client.
-            patience_s: Seconds to wait for each; its usual patience when None.
+            patience_s: Seconds a daemon gets that was not slow before; `Times.patience_s` if None.
         """
+        limit_s = self.times.patience_s if patience_s is None else patience_s
         daemons = await self.daemons()
         answers = await asyncio.gather(
-            *(self._ask_one(daemon, question, patience_s) for daemon in daemons)
+            *(self._ask_one(daemon, question, limit_s) for daemon in daemons)
         )
         return [answer for answer in answers if answer is not None]
 
@@ -241,7 +242,7 @@ class Router:
                         waits[daemon] = asyncio.create_task(
                             daemon.client.wait_for_batch(left_s * 1000, run_id=run_id)
                         )
-                look_again = asyncio.create_task(asyncio.sleep(min(left_s, REFRESH_S)))
+                look_again = asyncio.create_task(asyncio.sleep(min(left_s, self.times.refresh_s)))
                 try:
                     await _until_found({look_again, *waits.values()}, look_again)
                 finally:
@@ -282,25 +283,24 @@ class Router:
             await daemon.client.close()
 
     async def _ask_one(
-        self,
-        daemon: Daemon,
-        question: Callable[[DaemonClient], Awaitable[T]],
-        patience_s: float | None,
+        self, daemon: Daemon, question: Callable[[DaemonClient], Awaitable[T]], limit_s: float
     ) -> Answer[T] | None:
-        limit_s = daemon.patience_s if patience_s is None else patience_s
+        if daemon.slow:
+            limit_s = self.times.impatience_s
         try:
             async with asyncio.timeout(limit_s):
                 value = await question(daemon.client)
         except TimeoutError:
-            daemon.patience_s = IMPATIENCE_S
+            daemon.slow = True
             return Answer(daemon, None, DaemonUnreachable(f"No answer within {limit_s:g} s."))
         except DaemonUnreachable as exc:
-            return Answer(daemon, None, exc) if await self._listens(daemon) else None
+            daemon.slow = await self._listens(daemon)
+            return Answer(daemon, None, exc) if daemon.slow else None
         except MockMcpError as exc:
             return Answer(daemon, None, exc)
         except OSError as exc:
             return Answer(daemon, None, InternalError(f"The daemon cannot be reached: {exc}"))
-        daemon.patience_s = PATIENCE_S
+        daemon.slow = False
         return Answer(daemon, value, None)
 
     async def _listens(self, daemon: Daemon) -> bool:

@@ -30,6 +30,7 @@ from mock_mcp.adapter import tools
 from mock_mcp.adapter.claims import Claims
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
 from mock_mcp.adapter.router import Answer, Router
+from mock_mcp.adapter.times import Times
 from mock_mcp.adapter.tools import arguments_of, given
 from mock_mcp.adapter.view import (
     RESULT_CHARS,
@@ -51,8 +52,6 @@ __all__ = ["Adapter", "run_adapter"]
 Context = ServerRequestContext[Any, Any]
 Progress = Callable[[float, float, str], Awaitable[None]]
 
-PROGRESS_S = 5.0
-"""How often a waiting call says that it lives."""
 REQUESTS_SHOWN = 20
 """Requests of one batch that ``get_pending_batches`` lists."""
 _PROJECT_MARKERS = (".git", "pyproject.toml", "package.json")
@@ -67,6 +66,7 @@ class Adapter:
         logger: Where problems are logged.
         timeout_s: Seconds one call to a daemon may take.
         adapter_id: This responder's name in claims; a fresh one when None.
+        times: Its other durations.
 
     Raises:
         ConfigurationError: The project root or the cache directory cannot be used.
@@ -81,6 +81,7 @@ class Adapter:
         logger: logging.Logger | None = None,
         timeout_s: float = 10.0,
         adapter_id: str | None = None,
+        times: Times | None = None,
     ) -> None:
         self._logger = logger or logging.getLogger(__name__)
         self.adapter_id = adapter_id or f"adapter-{os.getpid()}-{secrets.token_hex(4)}"
@@ -88,6 +89,7 @@ class Adapter:
             CacheDirectory(cache_dir),
             _own_project(project_root),
             timeout_s=timeout_s,
+            times=times,
             logger=self._logger,
         )
         self._claims = Claims(self._router, self.adapter_id, logger=self._logger)
@@ -205,7 +207,6 @@ class Adapter:
             "runs": sum(answer.value.runs for answer in good),
             "pending": sum(answer.value.pending for answer in good),
             "claimed": sum(answer.value.claimed for answer in good),
-            "held": self._claims.held,
             "daemons": daemons,
             "unreachable": _unreachable(answers),
             **_not_shown(hidden),
@@ -225,7 +226,7 @@ class Adapter:
         self, arguments: tools.ClaimNextBatch, progress: Progress
     ) -> dict[str, Any]:
         wait_s = (given(arguments.wait_ms) or 0) / 1000
-        async with _progress(progress, wait_s):
+        async with _progress(progress, wait_s, self._router.times.progress_s):
             found = await self._claims.claim_next(
                 run_id=given(arguments.run_id),
                 lease_ms=given(arguments.lease_ms),
@@ -237,15 +238,15 @@ class Adapter:
                 "next": "No test waits for mock data. While tests run, call again with waitMs "
                 f"{tools.WAIT_MS}; tests ask for mocks only with MOCK_MCP=1 in their environment.",
             }
-        daemon, claim = found
+        claim = found.claim
         return {
             "state": "claimed",
             "batchId": claim.batch_id,
             "claimToken": claim.claim_token,
             "leaseUntil": claim.lease_until,
             "runId": claim.run_id,
-            "projectRoot": daemon.info.project_root,
-            "test": test_view(await daemon.test_of(claim.run_id)),
+            "projectRoot": found.daemon.info.project_root,
+            "test": test_view(found.test),
             "attempts": claim.attempts,
             "history": history_view(claim.history),
             **batch_view(claim.requests),
@@ -288,7 +289,8 @@ class Adapter:
     ) -> dict[str, Any]:
         run_id = given(arguments.run_id)
         answers = await self._router.ask(
-            lambda client: client.list_batches(run_id=run_id, status="pending")
+            lambda client: client.list_batches(run_id=run_id, status="pending"),
+            patience_s=self._router.times.listing_s,
         )
         good = [answer for answer in answers if answer.error is None]
         batches = sorted(
@@ -417,13 +419,13 @@ def _own_project(project_root: str | os.PathLike[str] | None) -> Project | None:
 
 
 @contextlib.asynccontextmanager
-async def _progress(report: Progress, total_s: float) -> AsyncIterator[None]:
-    """Report progress about every `PROGRESS_S` while the block runs."""
+async def _progress(report: Progress, total_s: float, every_s: float) -> AsyncIterator[None]:
+    """Report progress about every ``every_s`` seconds while the block runs."""
 
     async def tell() -> None:
         started = time.monotonic()
         while True:
-            await asyncio.sleep(PROGRESS_S)
+            await asyncio.sleep(every_s)
             passed_s = time.monotonic() - started
             await report(passed_s, total_s, "No test waits for mock data yet.")
 

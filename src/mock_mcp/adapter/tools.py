@@ -366,7 +366,6 @@ TOOLS: Mapping[str, Tool] = {
                     "runs": _NUMBER,
                     "pending": _NUMBER,
                     "claimed": _NUMBER,
-                    "held": {"type": "number", "description": "Batches you hold."},
                 },
                 notShown=_NUMBER,
             ),
