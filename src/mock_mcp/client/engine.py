@@ -294,13 +294,11 @@ class Engine:
         for tickets, debounce_s in inbox:
             for ticket in tickets:
                 self._add(now, ticket, debounce_s)
-        due_at = self._batching.due_at
-        if due_at is None:
-            return
-        if due_at <= now:
-            self._flush()
-        elif self._flush_timer is None:
-            self._flush_timer = self._loop.call_at(due_at, self._flush)
+            due_at = self._batching.due_at
+            if due_at is not None and due_at <= now:
+                self._flush()
+            elif due_at is not None and self._flush_timer is None:
+                self._flush_timer = self._loop.call_at(due_at, self._flush)
 
     def _add(self, now: float, ticket: Ticket, debounce_s: float) -> None:
         if self._failure is not None:
