@@ -176,7 +176,7 @@ async def test_a_test_that_does_not_come_back_is_said(world):
     batch_id = daemon.submit("run", world.request("r1")).id
     claim = (await adapter.claim_next()).claim
     daemon.restart()
-    with pytest.raises(UnknownBatch, match="did not submit it again within 0.3 s"):
+    with pytest.raises(UnknownBatch, match=r"did not submit it again within 0\.3 s"):
         await adapter.provide(batch_id, claim.claim_token, mocks(r1=1))
 
 

@@ -1,0 +1,362 @@
+"""The adapter's tools over real daemons and real test clients, called by a real MCP client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import msgspec
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+
+from mock_mcp import connect
+from mock_mcp.adapter.server import Adapter
+from mock_mcp.adapter.times import Times
+from mock_mcp.client.collector import BatchMockCollector
+from mock_mcp.control.client import DaemonClient
+from mock_mcp.daemon.server import MockMcpDaemon
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.launch import find_daemon
+from mock_mcp.runtime.project import Project
+from mock_mcp.types import MockRequest
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.parametrize("mode", ["legacy", "auto"]),
+]
+
+SCHEMA = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}
+
+
+class Place:
+    """A short cache directory, and everything that runs on it until the test ends."""
+
+    def __init__(self, path: Path, mode: str, stack: AsyncExitStack) -> None:
+        self.cache_dir = path / "c"
+        self._path = path
+        self._mode = mode
+        self._stack = stack
+
+    def project(self, name: str = "p") -> Path:
+        root = self._path / name
+        root.mkdir(exist_ok=True)
+        return root
+
+    async def daemon(self, name: str = "p") -> MockMcpDaemon:
+        daemon = MockMcpDaemon(self.project(name), cache_dir=self.cache_dir)
+        return await self._stack.enter_async_context(daemon)
+
+    async def test(self, name: str = "p", **settings: Any) -> BatchMockCollector:
+        return await self._stack.enter_async_context(
+            connect(
+                project_root=self.project(name), cache_dir=self.cache_dir, enabled=True, **settings
+            )
+        )
+
+    @asynccontextmanager
+    async def assistant(self, name: str = "p", **settings: Any) -> AsyncIterator[Assistant]:
+        adapter = Adapter(project_root=self.project(name), cache_dir=self.cache_dir, **settings)
+        async with Client(adapter.server(), mode=self._mode) as client:
+            yield Assistant(client)
+
+
+class Assistant:
+    """An MCP client that checks what every result must hold."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def __call__(self, tool: str, **arguments: Any) -> Any:
+        result = await self.client.call_tool(tool, arguments)
+        (text,) = result.content
+        assert isinstance(text, types.TextContent)
+        assert not result.is_error, text.text
+        assert json.loads(text.text) == result.structured_content
+        return result.structured_content
+
+    async def refusal(self, tool: str, **arguments: Any) -> str:
+        result = await self.client.call_tool(tool, arguments)
+        assert result.is_error
+        (text,) = result.content
+        assert isinstance(text, types.TextContent)
+        return text.text
+
+    async def provide(self, claim: Any, **data: Any) -> Any:
+        mocks = [
+            {"requestId": request["requestId"], "data": data.get("data")}
+            for request in claim["requests"]
+        ]
+        return await self("provide_batch_mock_data", **key(claim), mocks=mocks)
+
+
+def key(claim: Any) -> dict[str, str]:
+    return {"batchId": claim["batchId"], "claimToken": claim["claimToken"]}
+
+
+@asynccontextmanager
+async def opened(mode: str) -> AsyncIterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="mm") as path:
+        async with AsyncExitStack() as stack:
+            yield Place(Path(path), mode, stack)
+
+
+async def test_a_test_gets_the_mock_an_assistant_writes(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test(file_path="/t/test_users.py", test_name="test_get")
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(
+                test.request_mock("/user", "GET", metadata={"instructions": "One user."})
+            )
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert claim["state"] == "claimed"
+            assert claim["test"] == {"file": "/t/test_users.py", "name": "test_get"}
+            assert claim["projectRoot"] == str(at.project().resolve())
+            assert claim["requests"][0]["metadata"] == {"instructions": "One user."}
+            provided = await ask.provide(claim, data={"name": "Zoë"})
+            assert provided["delivered"] is True
+            assert (await asked).data == {"name": "Zoë"}
+
+
+async def test_status_runs_and_pending_batches_are_told(mode):
+    async with opened(mode) as at:
+        await at.daemon("own"), await at.daemon("other")
+        test = await at.test("other")
+        async with at.assistant("own") as ask:
+            asked = asyncio.gather(*(test.request_mock(f"/{n}", "GET") for n in range(3)))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            await ask("release_batch", **key(claim), reason="just looking")
+            status = await ask("get_status")
+            assert [daemon["own"] for daemon in status["daemons"]] == [True, False]
+            assert (status["runs"], status["pending"], status["claimed"]) == (1, 1, 0)
+            (run,) = (await ask("list_runs"))["runs"]
+            assert run["runId"] == test.run_id
+            pending = await ask("get_pending_batches", runId=test.run_id)
+            assert pending["total"] == 1
+            (batch,) = pending["batches"]
+            assert [request["endpoint"] for request in batch["requests"]] == ["/0", "/1", "/2"]
+            read = await ask("get_batch", batchId=batch["batchId"])
+            assert read["status"] == "pending"
+            claim = await ask("claim_next_batch")
+            assert claim["history"] == [{"outcome": "released", "reason": "just looking"}]
+            assert claim["attempts"] == 1
+            assert (await ask("get_batch", batchId=batch["batchId"]))["claim"]["leaseUntil"]
+            await ask.provide(claim)
+            await asked
+
+
+async def test_an_empty_claim_starts_the_own_projects_daemon_and_other_tools_do_not(mode):
+    async with opened(mode) as at:
+        project, cache = Project.resolve(at.project()), CacheDirectory(at.cache_dir)
+        async with at.assistant() as ask:
+            for tool in ("get_status", "list_runs", "get_pending_batches"):
+                await ask(tool)
+            await ask.refusal("get_batch", batchId="batch:x:1")
+            assert find_daemon(project, cache) is None
+            assert (await ask("claim_next_batch"))["state"] == "empty"
+        info = find_daemon(project, cache)
+        assert info is not None
+        async with DaemonClient.of(info) as client:
+            await client.shutdown()
+
+
+async def test_wrong_calls_are_answered_and_the_server_lives_on(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        async with at.assistant() as ask:
+            with pytest.raises(MCPError) as caught:
+                await ask.client.call_tool("claim", {})
+            assert caught.value.error.code == -32602
+            assert "claim_next_batch" in caught.value.error.message
+            assert "'batch_id'" in await ask.refusal("claim_next_batch", batch_id=1)
+            assert "waitMs" in await ask.refusal("claim_next_batch", waitMs=99_999)
+            assert "not found" in await ask.refusal("get_batch", batchId="batch:x:1")
+            refused = await ask.refusal(
+                "provide_batch_mock_data", batchId="batch:x:1", claimToken="t", mocks=[]
+            )
+            assert "not found" in refused
+            with pytest.raises(MCPError) as caught:
+                await ask.client.get_prompt("nope")
+            assert caught.value.error.code == -32602
+            assert (await ask("claim_next_batch"))["state"] == "empty"
+
+
+async def test_mocks_that_do_not_match_are_refused_and_the_claim_is_kept(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            wrong = [{"requestId": "nobody", "data": 1}]
+            refused = await ask.refusal("provide_batch_mock_data", **key(claim), mocks=wrong)
+            assert "nobody" in refused
+            assert claim["requests"][0]["requestId"] in refused
+            await ask.provide(claim, data=1)
+            assert (await asked).data == 1
+
+
+async def test_tools_and_prompt_are_listed(mode):
+    async with opened(mode) as at, at.assistant() as ask:
+        assert len((await ask.client.list_tools()).tools) == 9
+        (prompt,) = (await ask.client.list_prompts()).prompts
+        found = await ask.client.get_prompt(prompt.name, {"command": "pytest -k users"})
+        assert "pytest -k users" in found.messages[0].content.text
+        assert "claim_next_batch" in (ask.client.instructions or "")
+
+
+async def test_fifty_requests_carry_their_schema_once_and_it_can_be_opened(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            metadata = {"schema": {"summary": "A user", "response": SCHEMA}}
+            asked = asyncio.gather(
+                *(test.request_mock(f"/users/{n}", "GET", metadata=metadata) for n in range(50))
+            )
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert len(claim["requests"]) == 50
+            assert json.dumps(claim).count('"field19"') == 1
+            where = {
+                "batchId": claim["batchId"],
+                "requestId": claim["requests"][7]["requestId"],
+            }
+            opened_ = await ask("get_schema", **where, pointer="/response/properties/field3")
+            assert opened_["schema"] == {"type": "string"}
+            assert (await ask("get_schema", **where, pointer=""))["schema"] == metadata["schema"]
+            assert "/summary" in await ask.refusal("get_schema", **where, pointer="/nope")
+            await ask.provide(claim)
+            await asked
+
+
+async def test_a_request_without_a_schema_has_no_contract(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            where = {"batchId": claim["batchId"], "pointer": ""}
+            request_id = claim["requests"][0]["requestId"]
+            refused = await ask.refusal("get_schema", **where, requestId=request_id)
+            assert "no contract" in refused
+            assert request_id in await ask.refusal("get_schema", **where, requestId="other")
+            await ask.provide(claim)
+            await asked
+
+
+async def test_an_answer_after_the_lease_reaches_the_test(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000, leaseMs=1)
+            while (await ask("get_status"))["claimed"]:
+                pass
+            await ask.provide(claim, data="late")
+            assert (await asked).data == "late"
+
+
+async def test_an_answer_after_another_took_the_batch_is_refused_in_words(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as slow, at.assistant() as quick:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await slow("claim_next_batch", waitMs=30_000, leaseMs=1)
+            other = await quick("claim_next_batch", waitMs=30_000)
+            assert other["batchId"] == claim["batchId"]
+            mocks = [{"requestId": claim["requests"][0]["requestId"], "data": "late"}]
+            refused = await slow.refusal("provide_batch_mock_data", **key(claim), mocks=mocks)
+            assert "another responder holds it" in refused
+            await quick.provide(other, data="first")
+            assert (await asked).data == "first"
+
+
+async def test_claims_are_released_when_the_client_leaves(mode):
+    async with opened(mode) as at:
+        daemon = await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert daemon.hub.broker.claimed == 1
+        assert (daemon.hub.broker.claimed, daemon.hub.broker.pending) == (0, 1)
+        async with at.assistant() as ask:
+            again = await ask("claim_next_batch")
+            assert again["batchId"] == claim["batchId"]
+            assert "left" in again["history"][0]["reason"]
+            await ask.provide(again)
+            await asked
+
+
+async def test_an_abandoned_wait_leaves_no_claim(mode):
+    async with opened(mode) as at:
+        daemon = await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            waiting = asyncio.create_task(ask("claim_next_batch", waitMs=45_000))
+            async with DaemonClient.of(daemon.info) as client:
+                asked = asyncio.create_task(test.request_mock("/user", "GET"))
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                while not (waiting_now := await client.wait_for_batch(10_000)).pending:
+                    pass
+                assert waiting_now.pending == 1
+            claim = await ask("claim_next_batch")
+            assert claim["state"] == "claimed"
+            await ask.provide(claim)
+            await asked
+
+
+async def test_progress_is_reported_while_waiting(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        reported = asyncio.Event()
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            assert (total, message) == (30, "No test waits for mock data yet.")
+            reported.set()
+
+        async with at.assistant(times=Times(progress_s=0.01)) as ask:
+            waiting = asyncio.create_task(
+                ask.client.call_tool(
+                    "claim_next_batch", {"waitMs": 30_000}, progress_callback=on_progress
+                )
+            )
+            await reported.wait()
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = (await waiting).structured_content
+            await ask.provide(claim)
+            await asked
+
+
+async def test_ten_thousand_batches_are_listed_within_bounds(mode):
+    async with opened(mode) as at:
+        daemon = await at.daemon()
+        broker = daemon.hub.broker
+        broker.open_run(0.0, "run", 1, capabilities=("ack", "resume"))
+        await _park(daemon, 10_000)
+        async with at.assistant() as ask:
+            listed = await ask("get_pending_batches")
+            assert listed["total"] == 10_000
+            assert len(listed["batches"]) + listed["notShown"] == 10_000
+            assert len(json.dumps(listed)) < 75_000
+            assert listed["batches"][0]["batchId"] == "batch:run:1"
+
+
+async def _park(daemon: MockMcpDaemon, count: int) -> None:
+    for n in range(count):
+        text = json.dumps({"requestId": f"r{n}", "endpoint": f"/users/{n}", "method": "GET"})
+        request = MockRequest(f"r{n}", f"/users/{n}", "GET", msgspec.Raw(text.encode()))
+        daemon.hub.broker.submit(0.0, "run", [request])
+    daemon.hub.broker.take_effects()
