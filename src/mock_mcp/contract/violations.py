@@ -182,7 +182,7 @@ class _Explainer:
             found = [e for e in errors if _weight(e, parent) >= _SELECTOR]
             if not found:
                 return None
-            if found[0].kind.name != "type":
+            if found[0].kind.name in ("const", "enum"):
                 selectors.append(found[0])
         paths = {tuple(e.instance_path) for e in selectors}
         if len(paths) != 1:
@@ -363,9 +363,12 @@ def _weight(error: ValidationError, parent: ValidationError) -> int:
     keyword = error.kind.name
     if keyword == "type" and error.instance_path == parent.instance_path:
         return 10 * _SELECTOR
-    if keyword in ("const", "enum") and len(error.instance_path) == len(parent.instance_path) + 1:
+    if len(error.instance_path) == len(parent.instance_path) + 1:
         placed = error.evaluation_path[len(parent.evaluation_path) + 1 :]
-        if len(_options(error)) == 1 or (len(placed) == 3 and placed[0] == "properties"):
+        beside = len(placed) == 3 and placed[0] == "properties"  # as a discriminator puts it
+        if keyword == "not" and beside:
+            return _SELECTOR
+        if keyword in ("const", "enum") and (beside or len(_options(error)) == 1):
             return _SELECTOR
     return 3 if keyword == "required" else 2
 
