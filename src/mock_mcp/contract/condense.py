@@ -389,7 +389,7 @@ class _View:
 
     def _draft(self, schema: Schema, pointer: str, level: _Level, name: str = "") -> _Draft:
         """Return the shortest honest piece: the schema itself if small, a reference, or a fold."""
-        plain = _essence(schema)
+        plain, path = _unwrap(schema)
         small = self._as_small(plain, 0)
         if small is not None or isinstance(plain, bool):
             draft = _Draft(small or {})
@@ -400,6 +400,7 @@ class _View:
                 marker = {"$fold": ref, **self._hint(plain, level)}
             draft = _Draft(marker, uses=[(ref, marker)], steps=[_OpenRef(level, ref)])
         else:
+            pointer += path
             marker = {"$fold": pointer, **self._hint(plain, level)}
             draft = _Draft(marker, steps=[_OpenHere(level, plain, pointer, marker)])
         draft.notes.append(_Note(level.depth, draft.out, schema, name))
@@ -412,9 +413,10 @@ class _View:
 
         Steps that add to it later add to ``holder``, the fold it will replace, if there is one.
         """
-        plain = _essence(schema)
+        plain, path = _unwrap(schema)
         if isinstance(plain, bool):
             return _Draft({} if plain else {"not": {}})
+        inside = pointer + path
         draft = _Draft({key: plain[key] for key in _PLAIN if key in plain})
         holder = draft.out if holder is None else holder
         more: dict[str, Any] = {}
@@ -426,7 +428,7 @@ class _View:
         later = _Level(_OPTIONAL, level.depth + 1, is_late=True)
 
         def show(part: Schema, path: str, level: _Level) -> dict[str, Any]:
-            return draft.absorb(self._draft(part, f"{pointer}/{path}", level))
+            return draft.absorb(self._draft(part, f"{inside}/{path}", level))
 
         for keyword in _ONE:
             if keyword in plain:
@@ -446,7 +448,7 @@ class _View:
             for at, (path, part) in enumerate(parts):
                 its = below if keyword == "prefixItems" else other if is_choice and at else here
                 if one_by_one:
-                    where = f"{pointer}/{path}"
+                    where = f"{inside}/{path}"
                     draft.steps.append(_AddMember(its, holder, keyword, "", part, where))
                 else:
                     draft.out[keyword].append(show(part, path, its))
@@ -460,7 +462,7 @@ class _View:
             draft.out["properties"] = {}
         for name, part in properties.items():
             its = below if name in needed else later
-            where = f"{pointer}/properties/{_escape(name)}"
+            where = f"{inside}/properties/{_escape(name)}"
             draft.steps.append(_AddMember(its, holder, "properties", name, part, where))
         if more:
             draft.out["$more"] = {"$fold": pointer, **more}
@@ -619,8 +621,12 @@ class _View:
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*\)")
 
 
-def _essence(schema: Schema) -> Schema:
-    """Return what a schema asserts: without annotations, and without a wrapper of one part."""
+def _unwrap(schema: Schema) -> tuple[Schema, str]:
+    """Return what a schema asserts and the path to it.
+
+    Annotations and vacuous keywords are left out; a combination of one part is that part.
+    """
+    path = ""
     while isinstance(schema, Mapping):
         kept = {key: part for key, part in schema.items() if key in _ASSERTIONS}
         for keyword in ("additionalProperties", "unevaluatedProperties", "unevaluatedItems"):
@@ -630,17 +636,22 @@ def _essence(schema: Schema) -> Schema:
             (key for key in ("allOf", "anyOf", "oneOf") if len(kept.get(key, ())) == 1), None
         )
         if wrapper is None or len(kept) > 1:
-            return kept
+            return kept, path
+        path += f"/{wrapper}/0"
         schema = kept[wrapper][0]
-    return schema
+    return schema, path
+
+
+def _essence(schema: Schema) -> Schema:
+    return _unwrap(schema)[0]
 
 
 def _parts(plain: Mapping[str, Any], keyword: str, path: str) -> Iterator[tuple[str, Schema]]:
     """Yield the parts of a combination and their paths; an anyOf inside an anyOf is one anyOf."""
     for at, part in enumerate(plain.get(keyword, ())):
-        inner = _essence(part)
+        inner, inside = _unwrap(part)
         if keyword == "anyOf" and isinstance(inner, Mapping) and inner.keys() == {"anyOf"}:
-            yield from _parts(inner, keyword, f"{path}/{at}/{keyword}")
+            yield from _parts(inner, keyword, f"{path}/{at}{inside}/{keyword}")
         else:
             yield f"{path}/{at}", part
 
