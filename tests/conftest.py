@@ -1,0 +1,85 @@
+"""Fixtures of every test: a project, a short private cache directory, daemons that end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.daemons import DaemonProcess, ServedDaemon, kill_daemons, processes_of
+
+from mock_mcp.limits import Limits
+
+STRESS = os.environ.get("MOCK_MCP_STRESS") == "1"
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets; no process may outlive it."""
+    directory = Path(tempfile.mkdtemp(prefix="mm", dir="/tmp" if sys.platform != "win32" else None))
+    yield directory.resolve()
+    left = list(processes_of(directory))
+    shutil.rmtree(directory, ignore_errors=True)
+    assert not left, f"processes outlived the tests: {left}"
+
+
+@pytest.fixture
+def project(short_dir: Path) -> Path:
+    """An empty project, found by its marker."""
+    directory = Path(tempfile.mkdtemp(prefix="p", dir=short_dir))
+    (directory / "pyproject.toml").touch()
+    return directory
+
+
+@pytest.fixture
+def cache_dir(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh cache directory, also named by the environment; its daemons are killed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="c", dir=short_dir))
+    monkeypatch.setenv("MOCK_MCP_CACHE_DIR", str(directory))
+    yield directory
+    kill_daemons(directory)
+
+
+@pytest.fixture
+def start_daemon(project: Path, cache_dir: Path) -> Iterator[Callable[..., ServedDaemon]]:
+    """Start a daemon inside this process; keyword arguments are its limits."""
+    served: list[ServedDaemon] = []
+
+    def start(options: dict[str, Any] | None = None, **limits: Any) -> ServedDaemon:
+        served.append(ServedDaemon(project, cache_dir, Limits(**limits), **(options or {})))
+        return served[-1]
+
+    yield start
+    for daemon in served:
+        daemon.close()
+
+
+@pytest.fixture
+def daemon(start_daemon: Callable[..., ServedDaemon]) -> ServedDaemon:
+    """A daemon inside this process, with the default limits."""
+    return start_daemon()
+
+
+@pytest.fixture
+def start_process(project: Path, cache_dir: Path) -> Iterator[Callable[..., DaemonProcess]]:
+    """Start a daemon process; it is killed and reaped at the end."""
+    processes: list[DaemonProcess] = []
+
+    def start(**options: Any) -> DaemonProcess:
+        processes.append(DaemonProcess(project, cache_dir, **options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()
+
+
+@pytest.fixture
+def daemon_process(start_process: Callable[..., DaemonProcess]) -> DaemonProcess:
+    """A daemon process that serves."""
+    return start_process().wait_ready()

@@ -1,0 +1,1 @@
+"""What the tests share: raw clients of both channels, and daemons that end with their test."""
