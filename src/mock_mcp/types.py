@@ -131,16 +131,20 @@ class BatchInfo(_Value, frozen=True):
     claim: ClaimInfo | None = None
 
 
-class Provided(_Value, frozen=True, omit_defaults=False):
+class Provided(_Value, frozen=True):
     """The daemon's answer to ``provideBatch``.
 
     ``delivered`` is false when the test has not acknowledged the result yet (it is kept for its
-    reconnect) or no longer wants it; ``message`` says which.
+    reconnect) or no longer wants it; ``message`` says which. ``warnings`` are violations that were
+    delivered all the same (contract mode ``warn``); ``unchecked`` maps request ids to why no
+    contract judged their mocks.
     """
 
     ok: bool
     message: str
-    delivered: bool = True
+    delivered: bool
+    warnings: list[Violation] = []
+    unchecked: dict[str, str] = {}
 
 
 class RunInfo(_Value, frozen=True):

@@ -392,6 +392,11 @@ class Broker:
             raise self._unknown(batch_id)
         return batch
 
+    def is_claimed_with(self, batch_id: str, token: str) -> bool:
+        """Tell whether the batch is under a claim with this token, its lease over or not."""
+        batch = self._batches.get(batch_id)
+        return batch is not None and batch.claim is not None and batch.claim.token == token
+
     def holds(self, batch_id: str) -> bool:
         """Tell whether the batch is parked, claimed, or waits for its acknowledgement."""
         return batch_id in self._batches

@@ -13,14 +13,16 @@ from typing import Any
 from typing import Protocol as Interface
 
 from mock_mcp.core.broker import BatchState, RunState, Status
+from mock_mcp.daemon.gate import NO_CONTRACT, Gate, GateResult
 from mock_mcp.daemon.hub import Hub
-from mock_mcp.errors import InvalidParams
+from mock_mcp.errors import ContractViolation, InvalidParams
 from mock_mcp.types import (
     ClaimInfo,
     DaemonStatus,
     MockRequest,
     Provided,
     RunInfo,
+    Violation,
     Waiting,
 )
 from mock_mcp.wire import control as wire
@@ -29,6 +31,8 @@ from mock_mcp.wire.channel import PROTOCOL
 __all__ = ["Control"]
 
 Result = Any | Awaitable[Any]
+_REASONS = 5
+"""Violations kept as the reason of a rejection; its holder gets them all."""
 
 
 class _Daemon(Interface):
@@ -48,13 +52,15 @@ class Control:
     Args:
         hub: The broker and its surroundings.
         daemon: The daemon's identity, and how to stop it.
+        gate: Checks what is provided.
     """
 
-    def __init__(self, hub: Hub, daemon: _Daemon) -> None:
+    def __init__(self, hub: Hub, daemon: _Daemon, gate: Gate) -> None:
         self._hub = hub
         self._broker = hub.broker
         self._clock = hub.clock
         self._daemon = daemon
+        self._gate = gate
         self._methods: dict[type[wire.Params], Callable[[Any], Result]] = {
             wire.GetStatus: self.get_status,
             wire.ListRuns: self.list_runs,
@@ -148,13 +154,17 @@ class Control:
 
     def provide_batch(self, params: wire.ProvideBatch) -> Result:
         """Answer a claimed batch and wait for the test's acknowledgement."""
-        ignored = self._broker.provide(
+        if not self._broker.is_claimed_with(params.batch_id, params.claim_token):
+            return self._provide(params, GateResult())  # stale or repeated: the broker says
+        batch = self._broker.hold(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
-        if ignored is not None:
-            return Provided(ok=True, message=ignored, delivered=False)
-        waiter = self._hub.settle_delivery(params.batch_id)
-        return self._delivered(params.batch_id, len(params.mocks), waiter)
+        requests = tuple(batch.requests.values())
+        if self._gate.applies(requests):
+            return self._check_and_provide(params, requests)
+        self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
+        nothing = {request.request_id: NO_CONTRACT for request in requests}
+        return self._provide(params, GateResult(unchecked=nothing))
 
     def release_batch(self, params: wire.ReleaseBatch) -> dict[str, Any]:
         """Give a claimed batch back to its place."""
@@ -196,15 +206,68 @@ class Control:
 
     # -- Inside ----------------------------------------------------------------------------
 
-    async def _delivered(self, batch_id: str, count: int, waiter: asyncio.Future[bool]) -> Provided:
-        mocks = f"{count} mock{'s' if count != 1 else ''}"
-        if await self._hub.wait_delivered(batch_id, waiter):
-            return Provided(ok=True, message=f"Delivered {mocks} for {batch_id}.")
+    async def _check_and_provide(
+        self, params: wire.ProvideBatch, requests: tuple[MockRequest, ...]
+    ) -> Provided:
+        """Check held mocks off the loop, then provide them, or refuse them with every violation."""
+        try:
+            result = await asyncio.wrap_future(self._gate.submit(requests, params.mocks))
+        finally:
+            self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
+        if not result.violations:
+            return await self._provide(params, result)
+        wrong = len(requests) - len(result.accepted)
+        message = (
+            f"Nothing was delivered: {wrong} of {len(requests)} mocks break the contract "
+            f"({len(result.violations)} violations). Your claim is kept and its lease renewed; "
+            "correct what data.violations lists and provide again."
+        )
+        self._broker.reject(
+            self._clock.now(),
+            params.adapter_id,
+            params.batch_id,
+            params.claim_token,
+            "; ".join(_short(violation) for violation in result.violations[:_REASONS]),
+        )
+        self._hub.settle()
+        raise ContractViolation(message, result.violations, result.accepted)
+
+    def _provide(self, params: wire.ProvideBatch, result: GateResult) -> Awaitable[Provided]:
+        ignored = self._broker.provide(
+            self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
+        )
+        waiter = None if ignored else self._hub.settle_delivery(params.batch_id)
+        return self._delivered(params, ignored, waiter, result)
+
+    async def _delivered(
+        self,
+        params: wire.ProvideBatch,
+        ignored: str | None,
+        waiter: asyncio.Future[bool] | None,
+        result: GateResult,
+    ) -> Provided:
+        if waiter is None:
+            return Provided(ok=True, message=ignored or "", delivered=False)
+        delivered = await self._hub.wait_delivered(params.batch_id, waiter)
+        count = len(params.mocks)
+        message = f"{count} mock{'s' if count != 1 else ''} for {params.batch_id}"
+        if delivered:
+            message = f"Delivered {message}."
+        else:
+            message = (
+                f"Accepted {message}; the test has not acknowledged them yet and gets them when "
+                "it reconnects."
+            )
+        if result.warnings:
+            message += f" {len(result.warnings)} contract violations were let through (warn)."
+        if result.unchecked:
+            message += f" {len(result.unchecked)} unchecked."
         return Provided(
             ok=True,
-            message=f"Accepted {mocks} for {batch_id}; the test has not acknowledged them yet "
-            "and gets them when it reconnects.",
-            delivered=False,
+            message=message,
+            delivered=delivered,
+            warnings=list(result.warnings),
+            unchecked=dict(result.unchecked),
         )
 
     def _run_info(self, run: RunState) -> RunInfo:
@@ -243,6 +306,10 @@ class Control:
             "status": status.value,
             "createdAt": self._clock.unix_ms(created_at),
         }
+
+
+def _short(violation: Violation) -> str:
+    return f"{violation.request_id} {violation.pointer}: {violation.hint}"
 
 
 def _check_adapter(adapter_id: str, id_chars: int) -> None:

@@ -20,6 +20,7 @@ from typing import Self
 from mock_mcp._version import __version__
 from mock_mcp.daemon.batch_log import BatchLog
 from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.gate import Gate
 from mock_mcp.daemon.http import HttpConnection
 from mock_mcp.daemon.hub import Clock, Hub
 from mock_mcp.daemon.test_peer import TestPeer
@@ -88,7 +89,8 @@ class MockMcpDaemon:
         self.hub = Hub(
             self.limits, clock=self._clock, batch_log=self._batch_log, logger=self._logger
         )
-        self._control = Control(self.hub, self)
+        gate = Gate(self.project.root, cache_dir=self.cache.contracts())
+        self._control = Control(self.hub, self, gate)
         self._lock = FileLock(self.cache.lock(self.project.id))
         self._server = IpcServer(self._connection, self.cache.ipc_path(self.project.id))
         self._transports: set[asyncio.Transport] = set()

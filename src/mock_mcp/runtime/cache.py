@@ -104,6 +104,11 @@ class CacheDirectory:
         make_private(logs / project_id)
         return logs / project_id
 
+    def contracts(self) -> Path:
+        """Return the directory of parsed contract documents, created private."""
+        make_private(self.path / "contracts")
+        return self.path / "contracts"
+
     def ipc_path(self, project_id: str) -> str:
         """Return the project's socket path, or its pipe name on Windows.
 

@@ -1,0 +1,117 @@
+"""The contract gate: nothing invalid reaches a test.
+
+Documents are loaded and bodies validated on a thread of their own, so the event loop goes on
+answering; a batch that no contract can apply to skips the thread.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mock_mcp.contract.gate import contract_mode
+from mock_mcp.contract.project import ProjectContracts
+from mock_mcp.types import Mock, MockRequest, Violation
+
+__all__ = ["Gate", "GateResult"]
+
+NO_CONTRACT = "no contract is registered for this request"
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """What the gate found in one provided set of mocks.
+
+    Attributes:
+        violations: What keeps the set from being delivered (mode ``enforce``).
+        warnings: What is delivered and reported all the same (mode ``warn``).
+        unchecked: Request ids and why nothing judged their mocks.
+        accepted: Ids of the mocks without an enforced violation.
+    """
+
+    violations: tuple[Violation, ...] = ()
+    warnings: tuple[Violation, ...] = ()
+    unchecked: Mapping[str, str] = {}
+    accepted: tuple[str, ...] = ()
+
+
+class Gate:
+    """Check provided mocks against the contracts of one project.
+
+    Args:
+        root: The project root.
+        cache_dir: A private directory for parsed documents.
+    """
+
+    def __init__(self, root: Path, *, cache_dir: Path | None = None) -> None:
+        self._project = ProjectContracts(root, cache_dir=cache_dir)
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def applies(self, requests: Iterable[MockRequest]) -> bool:
+        """Tell whether any contract might judge these requests; cheap enough for the loop."""
+        if not self._project.is_current() or self._project.has_documents:
+            return True
+        return any(
+            b'"metadata"' in (json := bytes(request.json)) or b'"contract"' in json
+            for request in requests
+        )
+
+    def submit(
+        self, requests: Sequence[MockRequest], mocks: Sequence[Mock]
+    ) -> concurrent.futures.Future[GateResult]:
+        """Check off the event loop; see `check`."""
+        answer: concurrent.futures.Future[GateResult] = concurrent.futures.Future()
+
+        def job() -> None:
+            try:
+                result = self.check(requests, mocks)
+            except BaseException as exc:  # noqa: BLE001 - it is raised where the answer is awaited
+                answer.set_exception(exc)
+            else:
+                answer.set_result(result)
+
+        if self._thread is None:
+            # A daemon thread, not an executor's: a stopping daemon must not wait for a document.
+            self._thread = threading.Thread(target=self._work, name="mock-mcp-gate", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+        return answer
+
+    def check(self, requests: Sequence[MockRequest], mocks: Sequence[Mock]) -> GateResult:
+        """Check the mock of every request; mocks of other requests are ignored.
+
+        Raises:
+            ConfigurationError: The project's settings cannot be used.
+        """
+        contracts, project_mode = self._project.current()
+        by_id = {mock.request_id: mock for mock in mocks}
+        violations: list[Violation] = []
+        warnings: list[Violation] = []
+        unchecked: dict[str, str] = {}
+        accepted: list[str] = []
+        for request in requests:
+            mock = by_id[request.request_id]
+            fields = msgspec.json.decode(request.json)
+            mode = contract_mode(fields, project_mode)
+            if mode == "off":
+                unchecked[request.request_id] = "the test switched the check off"
+                accepted.append(request.request_id)
+                continue
+            verdict = contracts.check_mock(fields, mock)
+            if verdict.unchecked_reason is not None:
+                unchecked[request.request_id] = verdict.unchecked_reason
+            if verdict.violations and mode == "enforce":
+                violations += verdict.violations
+            else:
+                warnings += verdict.violations
+                accepted.append(request.request_id)
+        return GateResult(tuple(violations), tuple(warnings), unchecked, tuple(accepted))
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
