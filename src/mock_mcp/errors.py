@@ -23,6 +23,7 @@ __all__ = [
     "ClientClosed",
     "ConfigurationError",
     "ContractViolation",
+    "ContractWarning",
     "DaemonStartFailed",
     "DaemonUnreachable",
     "DroppedValueWarning",
@@ -72,6 +73,10 @@ class MockMcpError(Exception):
 
 class DroppedValueWarning(UserWarning):
     """A value that is not JSON was left out of a request; the message names its path."""
+
+
+class ContractWarning(UserWarning):
+    """A request breaks its contract where the mode is ``warn``."""
 
 
 # -- The control channel and the broker (DESIGN section 4) ------------------------------------

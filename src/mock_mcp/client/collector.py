@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from mock_mcp.client.encode import encode_request
 from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
 from mock_mcp.errors import ClientClosed, ForkedClient, MockMcpDisabled
 from mock_mcp.types import Mock
@@ -31,8 +32,9 @@ _UNSET: Any = object()
 class _Collector:
     """What both collectors share: making tickets, and remembering which are pending."""
 
-    def __init__(self, settings: Settings, engine: Engine | None) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None, police: Police | None) -> None:
         self._settings = settings
+        self._police = police
         self._engine = engine
         self._numbers = itertools.count(1)
         self._pending: dict[str, Ticket] = {}
@@ -50,10 +52,15 @@ class _Collector:
         return self._engine is not None
 
     def _ticket(
-        self, endpoint: str, method: str, timeout_s: float | None, fields: Mapping[str, Any]
+        self,
+        endpoint: str,
+        method: str,
+        timeout_s: float | None,
+        contract: ContractMode | None,
+        fields: Mapping[str, Any],
     ) -> tuple[Engine, Ticket]:
-        engine = self._engine
-        if engine is None:
+        engine, police = self._engine, self._police
+        if engine is None or police is None:
             raise MockMcpDisabled(
                 "Mocks are off: set the environment variable MOCK_MCP=1 (or pass enabled=True to "
                 "connect) to request them from an assistant."
@@ -66,11 +73,16 @@ class _Collector:
         if self._closed:
             raise ClientClosed("The client is closed; connect again to request mocks.")
         request_id = f"r{next(self._numbers)}"
-        json = encode_request(
-            {"requestId": request_id, "endpoint": endpoint, "method": method, **fields},
-            self._settings.limits,
-            stacklevel=4,
-        )
+        request = {
+            "requestId": request_id,
+            "endpoint": endpoint,
+            "method": method,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+        if chosen := police.contract_of(contract):
+            request["contract"] = chosen
+        police.check(request, stacklevel=3)
+        json = encode_request(request, self._settings.limits, stacklevel=3)
         if timeout_s is _UNSET:
             timeout_s = self._settings.timeout_s
         ticket = Ticket(request_id, f"{method} {endpoint}", json, timeout_s)
@@ -91,8 +103,8 @@ class _Collector:
 class BatchMockCollector(_Collector):
     """Request mocks from async code, in any event loop and thread; made by `mock_mcp.connect`."""
 
-    def __init__(self, settings: Settings, engine: Engine | None) -> None:
-        super().__init__(settings, engine)
+    def __init__(self, settings: Settings, engine: Engine | None, police: Police | None) -> None:
+        super().__init__(settings, engine, police)
         self._turns: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
 
     async def request_mock(
@@ -103,6 +115,7 @@ class BatchMockCollector(_Collector):
         body: Any = None,
         headers: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        contract: ContractMode | None = None,
         timeout_s: float | None = _UNSET,
     ) -> Mock:
         """Ask for the answer to one HTTP request and wait for it.
@@ -114,6 +127,8 @@ class BatchMockCollector(_Collector):
             headers: The request's headers.
             metadata: Whatever helps to write the answer: ``schema``, ``schemaUrl``,
                 ``instructions``. It is passed on unmodified.
+            contract: How contract violations are treated: ``enforce``, ``warn`` or ``off``; the
+                client's or the project's setting when None.
             timeout_s: Seconds to wait for the answer, None for ever; the client's when not given.
 
         Returns:
@@ -121,13 +136,14 @@ class BatchMockCollector(_Collector):
 
         Raises:
             MockMcpDisabled: ``MOCK_MCP`` is not set.
+            ContractViolation: The request itself breaks the API's contract; nothing is parked.
             RequestTimeout: Nobody answered in time; the request is cancelled at the daemon too.
             BatchRefused, BatchGivenUp, BatchExpired: The daemon says why there is no answer.
             ClientClosed, RunReplaced, ForkedClient, DaemonUnreachable: The client cannot go on.
             LimitExceeded: The request is too large.
         """
         fields = {"body": body, "headers": headers, "metadata": metadata}
-        engine, ticket = self._ticket(endpoint, method, timeout_s, fields)
+        engine, ticket = self._ticket(endpoint, method, timeout_s, contract, fields)
         answer = asyncio.wrap_future(ticket.future)
         self._collect(engine, ticket)
         try:
@@ -189,6 +205,7 @@ class SyncBatchMockCollector(_Collector):
         body: Any = None,
         headers: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        contract: ContractMode | None = None,
         timeout_s: float | None = _UNSET,
     ) -> Mock:
         """Ask for the answer to one HTTP request and wait for it.
@@ -196,7 +213,7 @@ class SyncBatchMockCollector(_Collector):
         Arguments, result and errors are those of `BatchMockCollector.request_mock`.
         """
         fields = {"body": body, "headers": headers, "metadata": metadata}
-        engine, ticket = self._ticket(endpoint, method, timeout_s, fields)
+        engine, ticket = self._ticket(endpoint, method, timeout_s, contract, fields)
         debounce_s = self._settings.debounce_s
         engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:

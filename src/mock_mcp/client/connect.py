@@ -6,15 +6,17 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import environment
+from mock_mcp.runtime.project import Project
 
 __all__ = ["connect", "connect_sync", "is_enabled"]
 
@@ -29,24 +31,23 @@ def is_enabled() -> bool:
 class _Connecting:
     """What `connect` returns: await it, or use it with ``async with``."""
 
-    def __init__(self, settings: Settings, enabled: bool) -> None:
-        self._settings = settings
-        self._enabled = enabled
+    def __init__(self, made: tuple[Settings, Police | None]) -> None:
+        self._settings, self._police = made
         self._collector: BatchMockCollector | None = None
 
     def __await__(self) -> Generator[Any, None, BatchMockCollector]:
         return self._connect().__await__()
 
     async def _connect(self) -> BatchMockCollector:
-        if not self._enabled:
-            return BatchMockCollector(self._settings, None)
+        if self._police is None:
+            return BatchMockCollector(self._settings, None, None)
         engine = Engine(self._settings)
         try:
             await asyncio.wrap_future(engine.start())
         except BaseException:
             engine.stop()
             raise
-        return BatchMockCollector(self._settings, engine)
+        return BatchMockCollector(self._settings, engine, self._police)
 
     async def __aenter__(self) -> BatchMockCollector:
         self._collector = await self._connect()
@@ -74,6 +75,8 @@ def connect(
     heartbeat_s: float | None = 15.0,
     debounce_s: float | None = None,
     max_batch_size: int = 50,
+    openapi: OpenApi | Sequence[OpenApi] | None = None,
+    contract: ContractMode | None = None,
     enabled: bool | None = None,
     limits: Limits | None = None,
     logger: logging.Logger | None = None,
@@ -96,6 +99,10 @@ def connect(
         debounce_s: Seconds a request waits for others to share its batch; when None, async requests
             wait for the end of the turn of their event loop, sync ones 5 ms.
         max_batch_size: Most requests in one batch.
+        openapi: OpenAPI documents of this client's APIs, beside the project's: a path, or
+            ``{"path": …, "server": …}``, or several. Relative paths are relative to the project.
+        contract: How contract violations are treated: ``enforce``, ``warn`` or ``off``; the
+            project's setting when None.
         enabled: Whether to connect at all; when None, ``MOCK_MCP`` decides.
         limits: Limits on frames and depth.
         logger: Where the client logs.
@@ -109,8 +116,7 @@ def connect(
         VersionMismatch: The project's daemon is another implementation or revision.
         InsecurePath, ConfigurationError: The cache directory or project cannot be used.
     """
-    settings = _settings(locals())
-    return _Connecting(settings, is_enabled() if enabled is None else enabled)
+    return _Connecting(_settings(locals()))
 
 
 def connect_sync(
@@ -125,6 +131,8 @@ def connect_sync(
     heartbeat_s: float | None = 15.0,
     debounce_s: float | None = None,
     max_batch_size: int = 50,
+    openapi: OpenApi | Sequence[OpenApi] | None = None,
+    contract: ContractMode | None = None,
     enabled: bool | None = None,
     limits: Limits | None = None,
     logger: logging.Logger | None = None,
@@ -133,21 +141,22 @@ def connect_sync(
 
     Arguments and errors are those of `connect`.
     """
-    settings = _settings(locals())
-    if not (is_enabled() if enabled is None else enabled):
-        return SyncBatchMockCollector(settings, None)
+    settings, police = _settings(locals())
+    if police is None:
+        return SyncBatchMockCollector(settings, None, None)
     engine = Engine(settings)
     try:
         engine.start().result()
     except BaseException:
         engine.stop()
         raise
-    return SyncBatchMockCollector(settings, engine)
+    return SyncBatchMockCollector(settings, engine, police)
 
 
-def _settings(arguments: dict[str, Any]) -> Settings:
-    """Check the arguments of `connect` and make settings of them."""
-    arguments = {name: value for name, value in arguments.items() if name != "enabled"}
+def _settings(arguments: dict[str, Any]) -> tuple[Settings, Police | None]:
+    """Check the arguments of `connect`; make settings and, if enabled, the police of them."""
+    enabled = arguments.pop("enabled")
+    openapi, mode = arguments.pop("openapi"), arguments.pop("contract")
     arguments["run_id"] = arguments["run_id"] or uuid.uuid4().hex
     arguments["limits"] = arguments["limits"] or Limits()
     arguments["logger"] = arguments["logger"] or _LOGGER
@@ -161,4 +170,8 @@ def _settings(arguments: dict[str, Any]) -> Settings:
         raise ConfigurationError(
             f"max_batch_size must be from 1 to {arguments['limits'].batch_requests}."
         )
-    return Settings(**arguments)
+    settings = Settings(**arguments)
+    if not (is_enabled() if enabled is None else enabled):
+        return settings, None
+    project = Project.resolve(settings.project_root, settings.file_path)
+    return settings, Police(project, cache_dir=settings.cache_dir, openapi=openapi, mode=mode)

@@ -11,12 +11,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from mock_mcp.contract.gate import contract_mode
-from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.types import Mock, MockRequest, Violation
+
+if TYPE_CHECKING:
+    from mock_mcp.contract.project import ProjectContracts
 
 __all__ = ["Gate", "GateResult"]
 
@@ -48,13 +50,16 @@ class Gate:
     """
 
     def __init__(self, root: Path, *, cache_dir: Path | None = None) -> None:
-        self._project = ProjectContracts(root, cache_dir=cache_dir)
+        self._root = root
+        self._cache_dir = cache_dir
+        self._project: ProjectContracts | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def applies(self, requests: Iterable[MockRequest]) -> bool:
         """Tell whether any contract might judge these requests; cheap enough for the loop."""
-        if not self._project.is_current() or self._project.has_documents:
+        project = self._project
+        if project is None or not project.is_current() or project.has_documents:
             return True
         return any(
             b'"metadata"' in (json := bytes(request.json)) or b'"contract"' in json
@@ -88,6 +93,12 @@ class Gate:
         Raises:
             ConfigurationError: The project's settings cannot be used.
         """
+        # Imported with the first check, on the gate's thread: a daemon is ready before that.
+        from mock_mcp.contract.gate import contract_mode
+        from mock_mcp.contract.project import ProjectContracts
+
+        if self._project is None:
+            self._project = ProjectContracts(self._root, cache_dir=self._cache_dir)
         contracts, project_mode = self._project.current()
         by_id = {mock.request_id: mock for mock in mocks}
         violations: list[Violation] = []

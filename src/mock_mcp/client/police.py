@@ -1,0 +1,142 @@
+"""Police the requests of the code under test: a call that breaks the contract fails at once.
+
+Contracts are imported and read only where there are any, so that a test without them pays nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mock_mcp.errors import ConfigurationError, ContractViolation, ContractWarning
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.project import Project, display_path
+
+if TYPE_CHECKING:
+    from mock_mcp.contract.project import ProjectContracts
+
+__all__ = ["ContractMode", "OpenApi", "Police"]
+
+ContractMode = Literal["enforce", "warn", "off"]
+OpenApi = str | os.PathLike[str] | Mapping[str, str]
+"""A document: its path, or ``{"path": …, "server": …}``; relative paths are the project's."""
+
+_MODES = ("enforce", "warn", "off")
+
+
+class Police:
+    """Know the contracts of one test client, and check its requests against them.
+
+    Args:
+        project: The project, whose ``[tool.mock-mcp]`` settings hold unless the rest says more.
+        cache_dir: The directory that holds ``mock-mcp/``.
+        openapi: Documents of this client alone.
+        mode: How violations are treated; the project's setting when None.
+
+    Raises:
+        ConfigurationError: A document is not there, or the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        openapi: OpenApi | Sequence[OpenApi] | None = None,
+        mode: ContractMode | None = None,
+    ) -> None:
+        self._project = project
+        self._cache_dir = cache_dir
+        self._documents = [self._document(entry) for entry in _listed(openapi)]
+        self._mode = _check_mode(mode)
+        self._contracts: ProjectContracts | None = None
+
+    def contract_of(self, mode: ContractMode | None) -> dict[str, Any] | None:
+        """Return what travels in a request's ``contract``: documents and mode, None for neither."""
+        fields: dict[str, Any] = {}
+        if self._documents:
+            fields["documents"] = self._documents
+        chosen = _check_mode(mode) or self._mode
+        if chosen is not None:
+            fields["mode"] = chosen
+        return fields or None
+
+    def check(self, request: Mapping[str, Any], *, stacklevel: int) -> None:
+        """Check a request before it is parked.
+
+        Args:
+            request: The wire object.
+            stacklevel: Frames between this method and the caller to warn.
+
+        Raises:
+            ContractViolation: It breaks the contract and the mode is ``enforce``.
+            MockMcpError: A document or setting cannot be used.
+        """
+        contract = request.get("contract") or {}
+        if contract.get("mode") == "off" or not self._may_apply(request):
+            return
+        from mock_mcp.contract.gate import contract_mode
+
+        contracts, project_mode = self._load().current()
+        mode = contract_mode(request, project_mode)
+        if mode == "off":
+            return
+        violations = contracts.check_request(request)
+        if not violations:
+            return
+        lines = [f"  {found.pointer}: {found.hint}" for found in violations]
+        message = "\n".join(
+            [f"{request['method']} {request['endpoint']} breaks the API's contract:", *lines]
+        )
+        if mode == "enforce":
+            raise ContractViolation(message, violations)
+        warnings.warn(message, ContractWarning, stacklevel=stacklevel + 1)
+
+    def _may_apply(self, request: Mapping[str, Any]) -> bool:
+        metadata = request.get("metadata")
+        if self._documents or (isinstance(metadata, Mapping) and "schemaUrl" in metadata):
+            return True
+        try:
+            settings = (self._project.root / "pyproject.toml").read_bytes()
+        except OSError:
+            return False
+        return b"mock-mcp" in settings
+
+    def _load(self) -> ProjectContracts:
+        if self._contracts is None:
+            from mock_mcp.contract.project import ProjectContracts
+
+            cache = CacheDirectory(self._cache_dir)
+            self._contracts = ProjectContracts(self._project.root, cache_dir=cache.contracts())
+        return self._contracts
+
+    def _document(self, entry: OpenApi) -> dict[str, str]:
+        fields = dict(entry) if isinstance(entry, Mapping) else {"path": os.fspath(entry)}
+        if "path" not in fields or fields.keys() - {"path", "server"}:
+            raise ConfigurationError(
+                f'openapi takes paths and {{"path": …, "server": …}}, not {entry!r}.'
+            )
+        path = Path(self._project.root, fields["path"])
+        if not path.is_file():
+            raise ConfigurationError(
+                f"The OpenAPI document {display_path(path)} is not there; a relative path is "
+                "relative to the project's root."
+            )
+        return {**fields, "path": str(path)}
+
+
+def _listed(openapi: OpenApi | Sequence[OpenApi] | None) -> Sequence[OpenApi]:
+    if openapi is None:
+        return ()
+    if isinstance(openapi, str | os.PathLike | Mapping):
+        return (openapi,)
+    return openapi
+
+
+def _check_mode(mode: ContractMode | None) -> ContractMode | None:
+    if mode is not None and mode not in _MODES:
+        raise ConfigurationError(f"contract must be one of {', '.join(_MODES)}, not {mode!r}.")
+    return mode
