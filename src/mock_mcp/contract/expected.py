@@ -1,0 +1,144 @@
+"""What a responder must know to answer a request, and the answer nobody has to write.
+
+`expected` says what the contract wants as the successful answer to one request; `sample_mock`
+makes such an answer from the contract alone. Both look at the same source that the gate judges by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mock_mcp.contract.gate import Contracts
+from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
+from mock_mcp.contract.sample import CannotSample, sample
+from mock_mcp.contract.schema import CompiledSchema
+from mock_mcp.types import Mock
+
+__all__ = ["Expected", "expected", "sample_mock"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The successful answer that a contract wants.
+
+    Attributes:
+        operation: Method and path template; None where only a schema is known.
+        summary: The operation's summary, if the document gives one.
+        status: The status to answer with.
+        statuses: Every declared status (``200``, ``4XX``, ``default``); empty without an operation.
+        media_type: The media type of the body; None when there is no body.
+        compiled: The body's schema; None when nothing is declared.
+        given_examples: The document's examples, valid or not.
+    """
+
+    operation: str | None
+    summary: str | None
+    status: int
+    statuses: tuple[str, ...]
+    media_type: str | None
+    compiled: CompiledSchema | None
+    given_examples: tuple[Any, ...] = ()
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The body's closed JSON Schema."""
+        return None if self.compiled is None else self.compiled.schema
+
+    @cached_property
+    def examples(self) -> tuple[Any, ...]:
+        """The examples that are valid; many published ones are not."""
+        compiled = self.compiled
+        if compiled is None:
+            return ()
+        return tuple(value for value in self.given_examples if compiled.is_valid(value))
+
+
+def expected(contracts: Contracts, request: Mapping[str, Any]) -> Expected | None:
+    """Return what the contract wants as the answer to a request, None when no contract applies.
+
+    Args:
+        contracts: The contract sources.
+        request: The wire object.
+
+    Raises:
+        ContractDocumentError: The response's schema cannot be used.
+    """
+    source = contracts.resolve(request)
+    if source.match is not None:
+        return _of_operation(contracts, source.match.operation)
+    if source.schema is not None and source.document is not None:
+        compiled = contracts.schemas.get(source.document, source.schema, "response")
+        return Expected(None, None, 200, (), JSON, compiled)
+    return None
+
+
+def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int | str) -> Mock:
+    """Return a valid answer made from the contract: a valid example, else generated data.
+
+    Args:
+        contracts: The contract sources.
+        request: The wire object.
+        seed: Decides every draw; the same seed and request give the same answer.
+
+    Raises:
+        CannotSample: No contract applies, or none of its values could be made.
+        ContractDocumentError: The response's schema cannot be used.
+    """
+    name = f"{request['method']} {request['endpoint']}"
+    wanted = expected(contracts, request)
+    if wanted is None:
+        reason = contracts.resolve(request).reason
+        raise CannotSample(f"{name} cannot be answered from a contract: {reason}.")
+    status = None if wanted.status == 200 else wanted.status
+    compiled = wanted.compiled
+    if wanted.media_type is None:
+        return Mock(request["requestId"], None, status)
+    headers: dict[str, str | list[str]] | None = None
+    if not is_json(wanted.media_type):
+        headers = {"content-type": wanted.media_type}
+    if compiled is None:
+        data: Any = {} if headers is None else ""
+    else:
+        data = sample(
+            compiled.schema,
+            seed=f"{seed}/{name}",
+            examples=wanted.given_examples,
+            is_valid=compiled.is_valid,
+        )
+    mock = Mock(request["requestId"], data, status, headers)
+    verdict = contracts.check_mock(request, mock)
+    if verdict.violations:
+        raise CannotSample(f"{name}: no valid answer was found; {verdict.violations[0].hint}")
+    return mock
+
+
+def _of_operation(contracts: Contracts, operation: Operation) -> Expected:
+    statuses = tuple(operation.responses)
+    summary = operation.node.get("summary")
+    summary = summary if isinstance(summary, str) else None
+    response = _successful(operation)
+    if response is None:
+        return Expected(operation.label, summary, 200, statuses, None, None)
+    status = int(response.key) if response.key.isdigit() else 200
+    media = response.pick()
+    if media is None:
+        return Expected(operation.label, summary, status, statuses, None, None)
+    compiled = None
+    if media.schema is not None:
+        compiled = contracts.schemas.get(operation.document, media.schema, "response")
+    return Expected(
+        operation.label, summary, status, statuses, media.name, compiled, response.examples
+    )
+
+
+def _successful(operation: Operation) -> ResponseContract | None:
+    """Return the response for the lowest declared 2xx status, else the default, else the first."""
+    responses = operation.responses
+    keys = sorted(key for key in responses if key.startswith("2"))
+    for key in (*keys, "default", *responses):
+        if key in responses:
+            return responses[key]
+    return None
