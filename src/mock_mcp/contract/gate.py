@@ -37,7 +37,7 @@ from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
 from mock_mcp.contract.operation import JSON, ResponseContract, is_json
 from mock_mcp.contract.request import read_simple, violations_of_request
-from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint
+from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint, is_too_deep
 from mock_mcp.contract.violations import bounded, excerpt, explain, limited
 from mock_mcp.errors import MissingExtra, MockMcpError
 from mock_mcp.types import Mock, Violation
@@ -164,6 +164,8 @@ class Contracts:
     ) -> Source | None:
         if "schema" in metadata:
             schema = _schema_of(metadata["schema"])
+            if schema is not None and is_too_deep(schema):
+                return Source(reason="metadata.schema is nested too deep")
             if schema is not None:
                 document = self._bare_document(schema)
                 return Source(schema=document.place, document=document)

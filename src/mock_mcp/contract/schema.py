@@ -31,6 +31,9 @@ MAX_COMPILED = 32
 BACKTRACK_LIMIT = 100_000
 """Steps a pattern with look-around may take on one string: about 2 ms. Plain ones are linear."""
 
+MAX_VALUE_DEPTH = 200
+"""Nesting of a value that is validated: the validator recurses on the C stack of its thread."""
+
 _MAX_DROPS = 100
 
 
@@ -77,18 +80,17 @@ class CompiledSchema:
         self._validator = validator
 
     def is_valid(self, value: Any) -> bool:
-        """Say whether ``value``, a JSON value, satisfies the schema."""
-        try:
-            return self._validator.is_valid(value)
-        except ValueError:  # nested deeper than the validator recurses
-            return False
+        """Say whether a JSON value satisfies the schema; one nested too deep does not."""
+        return not is_too_deep(value) and self._validator.is_valid(value)
 
     def errors(self, value: Any) -> list[ValidationError]:
         """Return every violation of the schema; empty when ``value`` is valid.
 
         Raises:
-            ValueError: The value is nested too deep to be validated.
+            ValueError: The value is nested deeper than `MAX_VALUE_DEPTH`.
         """
+        if is_too_deep(value):
+            raise ValueError(f"nested deeper than {MAX_VALUE_DEPTH} levels")
         if self._validator.is_valid(value):
             return []
         return list(self._validator.iter_errors(value))
@@ -97,6 +99,21 @@ class CompiledSchema:
     def fingerprint(self) -> str:
         """SHA-256 of what the schema asserts; descriptions, examples and key order do not count."""
         return fingerprint(strip_annotations(self.schema))
+
+
+def is_too_deep(value: Any) -> bool:
+    """Say whether a JSON value is nested deeper than `MAX_VALUE_DEPTH`."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_VALUE_DEPTH):
+        if not level:
+            return False
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+    return bool(level)
 
 
 def fingerprint(value: Any) -> str:

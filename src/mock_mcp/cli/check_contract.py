@@ -1,0 +1,83 @@
+"""``mock-mcp check-contract``: read OpenAPI documents and say what mock-mcp makes of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mock_mcp.contract.survey import Survey
+
+__all__ = ["configure", "run"]
+
+_SHOWN = 10
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("files", metavar="FILE", nargs="+", help="an OpenAPI or Swagger document")
+    parser.add_argument("--json", action="store_true", help="print one JSON array, a document each")
+    parser.add_argument(
+        "--all", action="store_true", help=f"list every finding, not the first {_SHOWN} of a kind"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the documents; return 1 when one, or a response schema in one, cannot be used."""
+    from mock_mcp.contract.survey import survey
+    from mock_mcp.errors import MockMcpError
+
+    reports: list[dict[str, Any]] = []
+    failed = False
+    for name in args.files:
+        try:
+            found = survey(Path(name))
+        except MockMcpError as error:
+            failed = True
+            reports.append({"path": name, "error": {"code": error.code, "message": error.message}})
+            if not args.json:
+                print(f"{name}: cannot be used\n  {error.message}", file=sys.stderr)
+            continue
+        failed = failed or bool(found.uncompilable)
+        reports.append(asdict(found))
+        if not args.json:
+            _print(found, None if args.all else _SHOWN)
+    if args.json:
+        print(json.dumps(reports, indent=2))
+    return 1 if failed else 0
+
+
+def _print(found: Survey, shown: int | None) -> None:
+    kind = "Swagger" if found.version == "2.0" else "OpenAPI"
+    answers = found.sampled + len(found.unsampled)
+    print(f"{found.path}: {kind} {found.version}, sha256 {found.sha256[:12]}")
+    print(f"  servers           {', '.join(found.servers)}")
+    print(f"  operations        {found.operations}, {found.bodiless} without a described answer")
+    print(f"  response schemas  {_of(found.schemas, found.uncompilable)} compile")
+    print(f"  their examples    {_of(found.examples, found.invalid_examples)} valid")
+    print(f"  sampled answers   {_of(answers, found.unsampled)} operations")
+    print(f"  read leniently    {len(found.defects)} places")
+    _list("cannot be used", found.uncompilable, shown)
+    _list("invalid examples (not used)", found.invalid_examples, shown)
+    _list("cannot be sampled", found.unsampled, shown)
+    defects = [f"{d.pointer or '/'} {d.message}: {d.action}" for d in found.defects]
+    _list("read leniently", defects, shown)
+
+
+def _of(total: int, failures: Sequence[str]) -> str:
+    return f"{total - len(failures)} of {total}"
+
+
+def _list(title: str, lines: Sequence[str], shown: int | None) -> None:
+    if not lines:
+        return
+    print(f"  {title}:")
+    for line in lines[:shown]:
+        print(f"    {line}")
+    if shown is not None and len(lines) > shown:
+        print(f"    and {len(lines) - shown} more (--all)")

@@ -1,0 +1,384 @@
+"""Mocks against their contract: sources, statuses, media types, headers, words."""
+
+# ruff: noqa: E501 - documents and cases are tables
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mock_mcp.contract.document import DocumentSource
+from mock_mcp.contract.gate import Contracts, Verdict, contract_mode
+from mock_mcp.contract.violations import MAX_VIOLATIONS
+from mock_mcp.types import Mock
+
+USER = {
+    "type": "object",
+    "required": ["id", "name"],
+    "properties": {
+        "id": {"type": "integer"},
+        "name": {"type": "string"},
+        "createdAt": {"type": "string", "format": "date-time"},
+        "role": {"enum": ["admin", "member", "guest"]},
+    },
+    "additionalProperties": False,
+}
+
+API: dict[str, Any] = {
+    "openapi": "3.0.3",
+    "servers": [{"url": "https://api.test/v1"}],
+    "paths": {
+        "/users/{id}": {
+            "get": {
+                "responses": {
+                    "200": {
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/User"}}},
+                        "headers": {
+                            "X-Rate": {"required": True, "schema": {"type": "integer"}},
+                            "X-Tags": {"schema": {"type": "array", "items": {"enum": ["a", "b"]}}},
+                        },
+                    },
+                    "4XX": {"content": {"application/problem+json": {"schema": {"required": ["title"]}}}},
+                    "503": {"description": "no body declared"},
+                }
+            },
+            "delete": {"responses": {"204": {"description": "gone"}}},
+            "put": {"responses": {"201": {"content": {"application/json": {}}}, "default": {}}},
+        },
+        "/report": {
+            "get": {
+                "responses": {
+                    "200": {
+                        "content": {
+                            "text/plain": {"schema": {"type": "string", "minLength": 3}},
+                            "image/*": {},
+                            "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
+                            "multipart/form-data": {},
+                        }
+                    }
+                }
+            }
+        },
+    },
+    "components": {"schemas": {"User": USER, "Users": {"type": "array", "items": USER}}},
+}  # fmt: skip
+
+RATE = {"X-Rate": "10"}
+GOOD = {"id": 1, "name": "Ada"}
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> Contracts:
+    (tmp_path / "api.json").write_text(json.dumps(API))
+    return Contracts([DocumentSource(Path("api.json"))], root=tmp_path)
+
+
+def request(path: str = "/users/1", method: str = "GET", **more: Any) -> dict[str, Any]:
+    endpoint = path if "://" in path else f"https://api.test/v1{path}"
+    return {"requestId": "req-1", "endpoint": endpoint, "method": method, **more}
+
+
+def pairs(verdict: Verdict) -> list[str]:
+    return [f"{v.pointer} {v.keyword}" for v in verdict.violations]
+
+
+def test_a_valid_mock(contracts: Contracts) -> None:
+    verdict = contracts.check_mock(request(), Mock("req-1", GOOD, headers=RATE))
+    assert verdict.checked
+    assert verdict.violations == ()
+    assert verdict.unchecked_reason is None
+    assert verdict.contract_hash is not None
+
+
+def test_all_violations_at_once_in_order_of_place(contracts: Contracts) -> None:
+    body = {"id": "1", "nmae": "Ada", "role": "Admin", "createdAt": "now"}
+    verdict = contracts.check_mock(request(), Mock("req-1", body))
+    assert sorted(pairs(verdict)) == sorted([
+        "/headers/x-rate required", "/body/id type", "/body/name required",
+        "/body/nmae additionalProperties", "/body/role enum", "/body/createdAt format",
+    ])  # fmt: skip
+    assert {v.request_id for v in verdict.violations} == {"req-1"}
+    hints = {v.pointer: v.hint for v in verdict.violations}
+    assert hints["/body/id"] == "Write an integer without quotes."
+    assert hints["/body/name"].startswith('Rename "nmae" to "name"')
+    assert hints["/body/nmae"].startswith('Rename "nmae" to "name"')
+    assert hints["/body/role"] == 'Did you mean "admin"?'
+    assert "2024-01-31T12:00:00Z" in hints["/body/createdAt"]
+
+
+def test_an_undeclared_status_lists_the_declared(contracts: Contracts) -> None:
+    verdict = contracts.check_mock(request(), Mock("req-1", GOOD, status=302))
+    (violation,) = verdict.violations
+    assert (violation.pointer, violation.keyword) == ("/status", "status")
+    assert violation.expected == "one of 200, 4XX, 503"
+    assert violation.actual == "302"
+
+
+def test_the_absent_status_is_200(contracts: Contracts) -> None:
+    verdict = contracts.check_mock(request("/users/1", "DELETE"), Mock("req-1", None))
+    (violation,) = verdict.violations
+    assert violation.pointer == "/status"
+    assert "204" in violation.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, {"title": "x"}, []),
+        (404, {}, ["/body/title required"]),
+        (499, {}, ["/body/title required"]),
+        (503, None, []),
+    ],
+)
+def test_a_declared_error_is_an_answer_like_others(
+    contracts: Contracts, status: int, body: Any, expected: list[str]
+) -> None:
+    verdict = contracts.check_mock(request(), Mock("req-1", body, status=status))
+    assert verdict.checked
+    assert pairs(verdict) == expected
+
+
+def test_a_body_where_none_is_declared_is_unchecked(contracts: Contracts) -> None:
+    verdict = contracts.check_mock(request(), Mock("req-1", {"x": 1}, status=503))
+    assert (verdict.checked, verdict.violations) == (False, ())
+    assert "declares no body" in str(verdict.unchecked_reason)
+
+
+def test_an_answer_without_body_must_have_none(contracts: Contracts) -> None:
+    delete = request("/users/1", "DELETE")
+    assert pairs(contracts.check_mock(delete, Mock("r", {}, status=204))) == ["/body content"]
+    assert contracts.check_mock(delete, Mock("r", None, status=204)).violations == ()
+    head = request("/users/1", "HEAD")
+    assert pairs(contracts.check_mock(head, Mock("r", GOOD, headers=RATE))) == ["/body content"]
+
+
+def test_a_body_without_schema_is_unchecked(contracts: Contracts) -> None:
+    verdict = contracts.check_mock(request("/users/1", "PUT"), Mock("r", [1], status=201))
+    assert (verdict.checked, verdict.violations) == (False, ())
+    assert "declares no schema" in str(verdict.unchecked_reason)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-rate": "many"}, ["/headers/x-rate type"]),
+        ({"X-RATE": ["10"]}, []),
+        ({**RATE, "x-tags": "a, b"}, []),
+        ({**RATE, "x-tags": ["a", "b"]}, []),
+        ({**RATE, "x-tags": "a,c"}, ["/headers/x-tags/1 enum"]),
+        ({**RATE, "content-type": "application/json; charset=utf-8"}, []),
+        ({**RATE, "content-type": "text/html"}, ["/headers/content-type content-type"]),
+    ],
+)
+def test_headers(contracts: Contracts, headers: dict[str, Any], expected: list[str]) -> None:
+    assert pairs(contracts.check_mock(request(), Mock("r", GOOD, headers=headers))) == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "checked", "expected"),
+    [
+        ("text/plain", "some text", True, []),
+        ("text/plain", "no", True, ["/body minLength"]),
+        ("text/plain", {"a": 1}, False, ["/body content-type"]),
+        (None, "some text", True, []),
+        ("image/png", {"$base64": "aGk="}, False, []),
+        ("image/png", {"$base64": "!"}, False, ["/body content-type"]),
+        ("image/png", [1], False, ["/body content-type"]),
+        ("application/x-www-form-urlencoded", {"$form": {"a": "1"}}, False, []),
+        ("application/x-www-form-urlencoded", {"a": "1"}, False, ["/body content-type"]),
+        ("multipart/form-data", {"$multipart": [{"name": "a", "data": "1"}]}, False, []),
+        ("multipart/form-data", {"$multipart": ["a"]}, False, ["/body content-type"]),
+    ],
+)
+def test_bodies_by_media_type(
+    contracts: Contracts, content_type: str | None, body: Any, checked: bool, expected: list[str]
+) -> None:
+    headers = None if content_type is None else {"Content-Type": content_type}
+    verdict = contracts.check_mock(request("/report"), Mock("r", body, headers=headers))
+    assert pairs(verdict) == expected
+    assert verdict.checked is checked
+
+
+def test_violations_are_bounded_and_say_how_many_more(contracts: Contracts) -> None:
+    metadata = {"schema": {"type": "array", "items": {"type": "object", "required": ["a"]}}}
+    body: list[Any] = [{} for _ in range(100)] + [5]
+    verdict = contracts.check_mock(request("https://x.test/", metadata=metadata), Mock("r", body))
+    assert len(verdict.violations) == MAX_VIOLATIONS + 1
+    assert verdict.violations[0].pointer == "/body/100"
+    assert verdict.violations[-1].keyword == "more"
+    assert "51 more" in verdict.violations[-1].actual
+
+
+def test_excerpts_are_bounded(contracts: Contracts) -> None:
+    body = {
+        "id": "x" * 10_000,
+        "name": 1,
+        **{f"key-{'y' * 500}{i}": "z" * 9_000 for i in range(99)},
+    }
+    verdict = contracts.check_mock(request(), Mock("r", body))
+    assert verdict.violations
+    for violation in verdict.violations:
+        assert len(violation.expected) <= 200
+        assert len(violation.actual) <= 200
+        assert len(violation.hint) <= 400
+
+
+def test_a_value_nested_too_deep_is_a_violation(contracts: Contracts) -> None:
+    body: Any = 1
+    for _ in range(50_000):
+        body = [body]
+    schema = {"$defs": {"L": {"items": {"$ref": "#/$defs/L"}}}, "$ref": "#/$defs/L"}
+    metadata = {"schema": schema}
+    verdict = contracts.check_mock(request("https://x.test/", metadata=metadata), Mock("r", body))
+    assert pairs(verdict) == ["/body depth"]
+
+
+# -- Sources ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": ["zip"]},
+        {"summary": "A place", "response": {"type": "object", "required": ["zip"]}},
+        {"description": "d", "response": {"$ref": "#/definitions/P", "definitions": {"P": {"required": ["zip"]}}}},
+    ],
+)  # fmt: skip
+def test_metadata_schema_in_both_shapes_comes_first(contracts: Contracts, schema: Any) -> None:
+    verdict = contracts.check_mock(request(metadata={"schema": schema}), Mock("r", {}))
+    assert verdict.checked
+    assert pairs(verdict) == ["/body/zip required"]
+
+
+def test_an_object_with_response_and_a_schema_keyword_is_a_schema(contracts: Contracts) -> None:
+    schema = {"type": "object", "response": {"type": "string"}}
+    assert pairs(contracts.check_mock(request(metadata={"schema": schema}), Mock("r", "x"))) == [
+        "/body type"
+    ]
+
+
+@pytest.mark.parametrize("schema", [{}, {"summary": "x"}, {"response": {}}, "User", None, 5, []])
+def test_metadata_without_schema_falls_through(contracts: Contracts, schema: Any) -> None:
+    metadata = {"schema": schema}
+    assert contracts.resolve(request(metadata=metadata)).match is not None
+    verdict = contracts.check_mock(request("https://x.test/", metadata=metadata), Mock("r", 1))
+    assert not verdict.checked
+    assert "metadata.schema holds no schema" in str(verdict.unchecked_reason)
+
+
+def test_a_lone_schema_describes_success_only(contracts: Contracts) -> None:
+    metadata = {"schema": {"type": "object"}}
+    verdict = contracts.check_mock(request(metadata=metadata), Mock("r", "down", status=500))
+    assert not verdict.checked
+    assert "500" in str(verdict.unchecked_reason)
+
+
+def test_an_unusable_metadata_schema_is_unchecked(contracts: Contracts) -> None:
+    metadata = {"schema": {"$ref": "https://example.com/a.json"}}
+    verdict = contracts.check_mock(request(metadata=metadata), Mock("r", 1))
+    assert not verdict.checked
+    assert "never fetched" in str(verdict.unchecked_reason)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.json#/components/schemas/User",
+        "{root}/api.json#/components/schemas/User",
+        "file://{root}/api.json#/components/schemas/User",
+        "api.json#/paths/~1users~1{{id}}/get",
+    ],
+)
+def test_schema_url_into_a_local_document(contracts: Contracts, tmp_path: Path, url: str) -> None:
+    metadata = {"schemaUrl": url.format(root=tmp_path)}
+    verdict = contracts.check_mock(
+        request("https://x.test/", metadata=metadata), Mock("r", {"id": 1}, headers=RATE)
+    )
+    assert verdict.checked, verdict.unchecked_reason
+    assert pairs(verdict) == ["/body/name required"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://example.com/a.json#/x", "not local"),
+        ("file://host/a.json", "another host"),
+        ("../a.json#/x", "outside"),
+        ("none.json#/x", "cannot be read"),
+        ("api.json#/nope", "nothing is there"),
+        ("api.json#nope", "nothing is there"),
+        ("api.json#/servers/0", "is not a schema"),
+        ("", "names no file"),
+    ],
+)
+def test_a_schema_url_that_cannot_be_used_says_why(
+    contracts: Contracts, url: str, words: str
+) -> None:
+    source = request("https://x.test/", metadata={"schemaUrl": url})
+    verdict = contracts.check_mock(source, Mock("r", 1))
+    assert not verdict.checked
+    assert words in str(verdict.unchecked_reason)
+
+
+def test_schema_url_of_a_document_is_searched_for_the_operation(tmp_path: Path) -> None:
+    (tmp_path / "api.json").write_text(json.dumps(API))
+    source = Contracts(root=tmp_path).resolve(request(metadata={"schemaUrl": "api.json"}))
+    assert source.match is not None
+    assert source.match.operation.label == "GET /users/{id}"
+
+
+def test_the_tests_documents_come_before_the_projects(contracts: Contracts, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    content = {"application/json": {"schema": {"const": "other"}}}
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": content}}}}}
+    other.write_text(json.dumps({"openapi": "3.1.0", "paths": paths}))
+    listed = {"documents": [{"path": str(other), "server": "https://api.test/v1"}]}
+    verdict = contracts.check_mock(request(contract=listed), Mock("r", "other"))
+    assert verdict.checked
+    assert verdict.violations == ()
+
+
+def test_without_a_contract_the_reason_is_given(contracts: Contracts) -> None:
+    verdict = Contracts().check_mock(request(), Mock("r", 1))
+    assert verdict == Verdict(False, (), "no contract is registered for this request")
+    verdict = contracts.check_mock(request("https://x.test/a"), Mock("r", 1))
+    assert "https://x.test" in str(verdict.unchecked_reason)
+
+
+# -- The contract's hash -----------------------------------------------------------------------
+
+
+def hash_of(tmp_path: Path, api: dict[str, Any]) -> str | None:
+    (tmp_path / "api.json").write_text(json.dumps(api))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json")])
+    return contracts.check_mock(request(), Mock("r", GOOD, headers=RATE)).contract_hash
+
+
+def test_the_hash_follows_what_is_asked_and_nothing_else(tmp_path: Path) -> None:
+    base = hash_of(tmp_path, API)
+    prose = json.loads(json.dumps(API))
+    prose["components"]["schemas"]["User"]["description"] = "Somebody"
+    prose["components"]["schemas"]["Users"]["maxItems"] = 5
+    assert hash_of(tmp_path, prose) == base
+    changed = json.loads(json.dumps(API))
+    changed["components"]["schemas"]["User"]["properties"]["id"] = {"type": "string"}
+    assert hash_of(tmp_path, changed) != base
+
+
+@pytest.mark.parametrize(
+    ("contract", "default", "mode"),
+    [
+        (None, "enforce", "enforce"),
+        ({}, "warn", "warn"),
+        ({"mode": "off"}, "enforce", "off"),
+        ({"mode": "enforce"}, "off", "enforce"),
+        ({"mode": "loud"}, "warn", "warn"),
+        ({"mode": []}, "warn", "warn"),
+        ("off", "enforce", "enforce"),
+    ],
+)
+def test_the_test_chooses_the_mode(contract: Any, default: Any, mode: str) -> None:
+    assert contract_mode({"contract": contract}, default) == mode
