@@ -262,13 +262,14 @@ async def test_two_adapters_share_the_work(place):
 
     async with place.assistant("legacy") as one, place.assistant("auto") as two:
         done = asyncio.Event()
-        workers = [asyncio.create_task(work(ask, done)) for ask in (one, two)]
         answers = []
-        for n in range(20):
-            wanted = [test.request_mock(f"/{n}/{part}", "GET") for part in range(2)]
-            answers += await asyncio.gather(*wanted)
-        done.set()
-        await asyncio.gather(*workers)
+        async with asyncio.TaskGroup() as group:  # a worker that fails ends the test
+            for ask in (one, two):
+                group.create_task(work(ask, done))
+            for n in range(20):
+                wanted = [test.request_mock(f"/{n}/{part}", "GET") for part in range(2)]
+                answers += await asyncio.gather(*wanted)
+            done.set()
     assert len(served) == len(set(served)) == 20
     assert [answer.data for answer in answers] == [each for each in served for _ in range(2)]
 

@@ -232,7 +232,7 @@ async def test_fifty_requests_carry_their_schema_once_and_it_can_be_opened(mode)
             assert opened_["schema"] == {"type": "string"}
             assert (await ask("get_schema", **where, pointer=""))["schema"] == metadata["schema"]
             assert "/summary" in await ask.refusal("get_schema", **where, pointer="/nope")
-            await ask.provide(claim)
+            await ask.provide(claim, data={})
             await asked
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 import os
 import secrets
@@ -271,10 +272,13 @@ class Adapter:
         provided = await self._claims.provide(
             arguments.batch_id, arguments.claim_token, [mock.mock() for mock in arguments.mocks]
         )
+        warnings, _ = bounded(map(_json, provided.warnings), RESULT_CHARS // 2)
         return {
             "ok": provided.ok,
             "message": provided.message,
             "delivered": provided.delivered,
+            **({"warnings": warnings} if warnings else {}),
+            **({"unchecked": provided.unchecked} if provided.unchecked else {}),
             "next": f"Call claim_next_batch with waitMs {tools.WAIT_MS} for the next batch.",
         }
 
@@ -293,10 +297,8 @@ class Adapter:
             patience_s=self._router.times.listing_s,
         )
         good = [answer for answer in answers if answer.error is None]
-        batches = sorted(
-            ((answer.daemon, batch) for answer in good for batch in answer.value),
-            key=lambda pair: pair[1].created_at,
-        )
+        queues = [[(answer.daemon, batch) for batch in answer.value] for answer in good]
+        batches = [*heapq.merge(*queues, key=lambda pair: pair[1].created_at)]
         shown, hidden = bounded(
             {
                 "batchId": batch.batch_id,

@@ -445,7 +445,17 @@ TOOLS: Mapping[str, Tool] = {
             "nothing is delivered, you keep the batch, and the error lists every violation; the "
             "mocks that were right are kept, so send only the corrected ones, with the same "
             "batchId and claimToken. Repeating a call that succeeded is harmless.",
-            _result({"ok": _BOOLEAN, "message": _STRING, "delivered": _BOOLEAN, "next": _STRING}),
+            _result(
+                {"ok": _BOOLEAN, "message": _STRING, "delivered": _BOOLEAN, "next": _STRING},
+                warnings={
+                    **_list(_OBJECT),
+                    "description": "Violations of the contract that were delivered all the same.",
+                },
+                unchecked={
+                    **_STRINGS,
+                    "description": "Requests whose mock no contract could judge, and why.",
+                },
+            ),
             idempotent=True,
         ),
         _tool(

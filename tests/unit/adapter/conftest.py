@@ -167,7 +167,7 @@ class FakeClient:
             raise ContractViolation("The mocks break the contract.", violations, good)
         broker.provide(self.daemon.now, adapter_id, batch_id, claim_token, mocks)
         self.daemon.provided.append({mock.request_id: mock.data for mock in mocks})
-        return Provided(ok=True, message="Delivered.")
+        return Provided(ok=True, message="Delivered.", delivered=True)
 
     async def release_batch(
         self, adapter_id: str, batch_id: str, claim_token: str, reason: str | None = None
