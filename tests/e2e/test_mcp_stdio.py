@@ -45,8 +45,10 @@ class Place:
         self.args = ["-m", "mock_mcp", "adapter", "--project-root", str(self.root)]
         self._stack = stack
 
-    async def daemon(self) -> DaemonInfo:
-        return await ensure_daemon_running_async(self.root, cache_dir=self.cache_dir)
+    async def daemon(self, name: str = "p") -> DaemonInfo:
+        root = self.root.parent / name
+        root.mkdir(exist_ok=True)
+        return await ensure_daemon_running_async(root, cache_dir=self.cache_dir)
 
     async def control(self) -> DaemonClient:
         client = DaemonClient.of(await self.daemon())
@@ -78,7 +80,7 @@ class Place:
 async def place() -> AsyncIterator[Place]:
     with tempfile.TemporaryDirectory(prefix="mm", ignore_cleanup_errors=True) as path:
         async with AsyncExitStack() as stack:
-            place = Place(Path(path), stack)
+            place = Place(Path(path).resolve(), stack)
             stack.push_async_callback(place.stop_daemons)
             yield place
 
@@ -247,6 +249,22 @@ async def test_an_answer_after_the_daemon_was_killed_reaches_the_test(place, mod
         assert (await ask.provide(claim, "kept"))["ok"] is True
         assert (await asked).data == "kept"
         assert (await place.daemon()).token != before.token
+
+
+@POSIX
+async def test_a_stopped_daemon_of_another_project_does_not_hold_up_this_one(place):
+    other, test = await place.daemon("other"), await place.test()
+    os.kill(other.pid, signal.SIGSTOP)
+    try:
+        async with place.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            await ask.provide(await ask("claim_next_batch", waitMs=WAIT_MS), 1)
+            assert (await asked).data == 1
+            status = await ask("get_status")
+            assert [each["projectRoot"] for each in status["daemons"]] == [str(place.root)]
+            assert [each["projectRoot"] for each in status["unreachable"]] == [other.project_root]
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
 
 
 async def test_two_adapters_share_the_work(place):

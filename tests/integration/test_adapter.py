@@ -203,6 +203,42 @@ async def test_mocks_that_do_not_match_are_refused_and_the_claim_is_kept(mode):
             assert (await asked).data == 1
 
 
+async def test_after_violations_only_the_wrong_mocks_are_sent_again(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            metadata = {"schema": {"type": "object", "properties": {"id": {"type": "integer"}}}}
+            asked = asyncio.gather(
+                *(test.request_mock(f"/{n}", "GET", metadata=metadata) for n in range(3))
+            )
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            first, second, third = (request["requestId"] for request in claim["requests"])
+            mocks = [
+                {"requestId": first, "data": {"id": 1}},
+                {"requestId": second, "data": {"id": "2"}},
+                {"requestId": third, "data": {"id": 3}},
+            ]
+            refused = await ask.refusal("provide_batch_mock_data", **key(claim), mocks=mocks)
+            assert f"request {second}, /body/id (type)" in refused
+            assert f"need to send again: {first}, {third}." in refused
+            corrected = [{"requestId": second, "data": {"id": 2}}]
+            await ask("provide_batch_mock_data", **key(claim), mocks=corrected)
+            assert [mock.data["id"] for mock in await asked] == [1, 2, 3]
+
+
+async def test_what_no_contract_judged_is_said(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            provided = await ask.provide(claim, data=1)
+            assert [*provided["unchecked"]] == [claim["requests"][0]["requestId"]]
+            await asked
+
+
 async def test_tools_and_prompt_are_listed(mode):
     async with opened(mode) as at, at.assistant() as ask:
         assert len((await ask.client.list_tools()).tools) == 9

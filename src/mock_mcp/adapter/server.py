@@ -398,7 +398,8 @@ def _release_on_signals(adapter: Adapter) -> None:
             os._exit(128 + number)
 
     def on_signal(number: int) -> None:
-        leaving.add(loop.create_task(leave(number)))
+        if not leaving:
+            leaving.add(loop.create_task(leave(number)))
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
