@@ -181,19 +181,16 @@ def listener_pid(path: Path) -> int | None:
         return int(struct.unpack("3i", credentials)[0])
 
 
-def kill_daemons(cache: Path) -> list[int]:
-    """Kill the daemons of a temporary cache directory; return the pids there were."""
-    killed = []
-    for path in [*cache.glob("mock-mcp/*.sock")]:
-        pid = listener_pid(path)
-        if pid is not None and pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
+def kill_daemons(cache: Path) -> None:
+    """Kill the daemons of a temporary cache directory, and wait until they are gone."""
+    pids = {listener_pid(path) for path in cache.glob("mock-mcp/*.sock")}
+    pids |= {pid for pid, _ in processes_of(cache)}
+    for pid in pids - {None, os.getpid()}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # type: ignore[arg-type]
     for path in cache.glob("mock-mcp/????????????????.flock"):
         with FileLock(path) as lock:
             eventually(lock.try_acquire)
-    return killed
 
 
 def processes_of(directory: Path) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ import http.client
 import itertools
 import json
 import socket
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from support.ws import HANG_S
 
@@ -32,7 +32,11 @@ class RpcError(Exception):
 def connect(ipc_path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(HANG_S)
-    sock.connect(ipc_path)
+    try:
+        sock.connect(ipc_path)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -43,7 +47,7 @@ class RawHttp:
         self.sock = connect(ipc_path)
         self.file = self.sock.makefile("rb")
 
-    def __enter__(self) -> RawHttp:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

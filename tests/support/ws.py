@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 HANG_S = 20.0
@@ -97,7 +97,7 @@ class WsClient:
         self._buffer = bytearray(rest)
         self.response = head.decode()
 
-    def __enter__(self) -> WsClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
