@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import logging
 import os
 import secrets
@@ -55,6 +56,8 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 
 REQUESTS_SHOWN = 20
 """Requests of one batch that ``get_pending_batches`` lists."""
+UNCHECKED_SHOWN = 100
+"""Requests that ``provide_batch_mock_data`` names as unchecked, each with its reason."""
 _PROJECT_MARKERS = (".git", "pyproject.toml", "package.json")
 
 
@@ -273,12 +276,13 @@ class Adapter:
             arguments.batch_id, arguments.claim_token, [mock.mock() for mock in arguments.mocks]
         )
         warnings, _ = bounded(map(_json, provided.warnings), RESULT_CHARS // 2)
+        unchecked = dict(itertools.islice(provided.unchecked.items(), UNCHECKED_SHOWN))
         return {
             "ok": provided.ok,
             "message": provided.message,
             "delivered": provided.delivered,
             **({"warnings": warnings} if warnings else {}),
-            **({"unchecked": provided.unchecked} if provided.unchecked else {}),
+            **({"unchecked": unchecked} if unchecked else {}),
             "next": f"Call claim_next_batch with waitMs {tools.WAIT_MS} for the next batch.",
         }
 
