@@ -27,7 +27,6 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
 
 import msgspec
 
@@ -78,6 +77,10 @@ REASON_CHARS = 500
 """Length to which a reason is cut before it is kept."""
 ENDED_BATCHES = 1024
 """Ended batches remembered, so that a repeated provide gets the same answer."""
+ENDED_BYTES = 4 * 1024 * 1024
+"""Bytes of their requests kept, so that an answered batch can still be read for a while."""
+
+_ANSWERED = "it was answered"
 
 
 class Status(enum.Enum):
@@ -168,17 +171,17 @@ class RunEnded(Effect, frozen=True):
 class _Claim:
     """One lease on one batch."""
 
-    __slots__ = ("adapter_id", "deadline", "holds", "lease_s", "token")
+    __slots__ = ("adapter_id", "checks", "deadline", "lease_s", "token")
 
     def __init__(self, adapter_id: str, token: str, lease_s: float, deadline: float) -> None:
         self.adapter_id = adapter_id
         self.token = token
         self.lease_s = lease_s
         self.deadline = deadline
-        self.holds = 0  # checks of its data under way: the lease cannot end while there are any
+        self.checks = 0  # checks of its data under way: the lease cannot end while there are any
 
     def has_ended(self, now: float) -> bool:
-        return now >= self.deadline and not self.holds
+        return now >= self.deadline and not self.checks
 
 
 class BatchState:
@@ -237,8 +240,14 @@ class _Ended(msgspec.Struct, frozen=True):
     token: str | None = None
     adapter_id: str | None = None
     fulfilled: bool = False
+    delivered: bool = False
     requests: tuple[MockRequest, ...] = ()
     created_at: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the requests that are remembered."""
+        return sum(len(bytes(request.json)) for request in self.requests)
 
 
 class RunState:
@@ -249,6 +258,7 @@ class RunState:
         "capabilities",
         "connection_id",
         "cwd",
+        "ends_at",
         "id",
         "last_seen",
         "next_number",
@@ -269,6 +279,7 @@ class RunState:
         self.session: int | None = None
         self.capabilities: frozenset[str] = frozenset()
         self.connection_id: int | None = None
+        self.ends_at: float | None = None
         self.batches: dict[str, BatchState] = {}
         self.queue = _Queue()
         self.next_number = 1
@@ -279,7 +290,8 @@ class _Queue:
 
     A responder is not offered what it released while others are claimable, so a claim looks at the
     head of each group that does not hold the responder. There are as many groups as there are
-    different sets of releasing responders: one, until somebody releases something.
+    different sets of releasing responders among the parked batches: one, until somebody releases
+    something, and few ever, because a batch that is released ten times is given up.
     """
 
     __slots__ = ("_groups", "size")
@@ -332,6 +344,7 @@ class Broker:
         self.total_batches = 0
         self._batches: dict[str, BatchState] = {}
         self._ended: OrderedDict[str, _Ended] = OrderedDict()
+        self._ended_bytes = 0
         self._queue = _Queue()
         self._claimed = 0
         self._next_seq = 1
@@ -397,14 +410,19 @@ class Broker:
         batch = self._batches.get(batch_id)
         return batch is not None and batch.claim is not None and batch.claim.token == token
 
-    def holds(self, batch_id: str) -> bool:
+    def is_live(self, batch_id: str) -> bool:
         """Tell whether the batch is parked, claimed, or waits for its acknowledgement."""
         return batch_id in self._batches
+
+    def was_delivered(self, batch_id: str) -> bool:
+        """Tell whether the batch ended with its test having the result."""
+        ended = self._ended.get(batch_id)
+        return ended is not None and ended.delivered
 
     def fulfilled(self, batch_id: str) -> tuple[str, tuple[MockRequest, ...], float] | None:
         """Return (run id, requests, creation time) of a batch answered a short while ago."""
         ended = self._ended.get(batch_id)
-        if ended is None or not ended.fulfilled:
+        if ended is None or not ended.delivered:
             return None
         return ended.run_id, ended.requests, ended.created_at
 
@@ -444,6 +462,8 @@ class Broker:
         """
         run = self.runs.get(run_id)
         seen = run.session if run else None
+        if run and run.ends_at is not None and run.ends_at <= now:
+            seen = None  # its grace period is over, though no timer has said so yet
         if session is not None and seen is not None and session < seen:
             raise RunReplaced(
                 f"A newer session of run {run_id!r} is connected; this one must not reconnect."
@@ -459,6 +479,7 @@ class Broker:
         run.session = session
         run.pid, run.cwd, run.test_meta = pid, cwd, test_meta
         run.last_seen = now
+        run.ends_at = None
         self._graces.discard(run_id)
         if RESUME not in run.capabilities:
             self._drop_batches(run, "its test reconnected without resuming")
@@ -486,7 +507,8 @@ class Broker:
         if clean or RESUME not in run.capabilities:
             self._end_run(run)
         else:
-            self._graces.set(run_id, now + self.limits.grace_s)
+            run.ends_at = now + self.limits.grace_s
+            self._graces.set(run_id, run.ends_at)
 
     # -- What a run does -------------------------------------------------------------------
 
@@ -521,11 +543,19 @@ class Broker:
         prefix = f"batch:{run_id}:"
         known = None
         if batch_id is not None:
-            if not batch_id.startswith(prefix) or batch_id == prefix:
-                raise InvalidParams(f"batchId must begin with {prefix!r}; got {batch_id[:80]!r}.")
+            own = batch_id.removeprefix(prefix)
+            if own in ("", batch_id) or ":" in own:  # run "a" must not name a batch of run "a:1"
+                raise InvalidParams(
+                    f"batchId must be {prefix!r} and a part of your own without a colon; "
+                    f"got {batch_id[:80]!r}."
+                )
             known = self._batches.get(batch_id)
         if known is not None:
-            if known.run_id != run_id or not ids <= known.requests.keys() | known.cancelled:
+            if (
+                known.run_id != run_id
+                or not ids <= known.requests.keys() | known.cancelled
+                or ids.isdisjoint(known.requests)
+            ):
                 raise InvalidParams(
                     f"batchId {batch_id!r} is taken by a batch with other requests."
                 )
@@ -541,7 +571,8 @@ class Broker:
         batch = BatchState(batch_id, run_id, self._next_seq, requests, now)
         self._next_seq += 1
         self.total_batches += 1
-        self._ended.pop(batch_id, None)
+        if (ended := self._ended.pop(batch_id, None)) is not None:
+            self._ended_bytes -= ended.size
         self._batches[batch_id] = run.batches[batch_id] = batch
         self._enqueue(batch)
         self._ttls.set(batch_id, now + self.limits.batch_ttl_s)
@@ -554,7 +585,7 @@ class Broker:
         if batch is None or batch.run_id != run_id or batch.status is not Status.FULFILLED:
             return
         self._effects.append(Acknowledged(run_id, batch_id))
-        self._forget(batch, "it was answered")
+        self._forget(batch, _ANSWERED)
 
     def cancel(self, run_id: str, batch_id: str, request_ids: Iterable[str] | None = None) -> None:
         """Stop waiting for some requests of a batch, or for all; unknown ids change nothing."""
@@ -656,11 +687,11 @@ class Broker:
     ) -> BatchState:
         """Check a claim and its mocks as `provide` would, and keep the lease from ending.
 
-        Follow it with `provide` or `reject`, or with `unhold`.
+        Follow it with `provide`, `reject` or `unhold`, each of which ends the hold.
         """
         batch, claim = self._held(now, adapter_id, batch_id, token)
         self._match(batch, mocks)
-        claim.holds += 1
+        claim.checks += 1
         self._leases.discard(batch_id)
         return batch
 
@@ -668,10 +699,10 @@ class Broker:
         """Let the lease run again after `hold`; the claim may be gone by now."""
         batch = self._batches.get(batch_id)
         claim = batch.claim if batch else None
-        if batch is None or claim is None or claim.token != token or not claim.holds:
+        if batch is None or claim is None or claim.token != token or not claim.checks:
             return
-        claim.holds -= 1
-        if not claim.holds:
+        claim.checks -= 1
+        if not claim.checks:
             self._restart_lease(now, batch, claim)
 
     def reject(self, now: float, adapter_id: str, batch_id: str, token: str, reason: str) -> float:
@@ -681,6 +712,8 @@ class Broker:
             UnknownBatch, ClaimMismatch, NotClaimed, LeaseEnded: As `provide`.
         """
         batch, claim = self._held(now, adapter_id, batch_id, token)
+        if claim.checks:
+            claim.checks -= 1
         self._remember(batch, HistoryEntry("rejected", adapter_id, _cut(reason)))
         self._effects.append(Rejected(batch.run_id, batch_id, adapter_id, reason))
         return self._restart_lease(now, batch, claim)
@@ -717,9 +750,8 @@ class Broker:
         batch.status = Status.FULFILLED
         batch.fulfilling_token, batch.adapter_id = token, adapter_id
         batch.mocks = tuple(by_id[request_id] for request_id in batch.requests)
-        self._effects.append(Delivered(batch.run_id, batch_id, adapter_id, batch.mocks))
-        if ACK not in self.runs[batch.run_id].capabilities:
-            self._forget(batch, "it was answered")
+        self._ttls.set(batch_id, now + self.limits.batch_ttl_s)  # now the result's, not the wait's
+        self._deliver(batch)
         return None
 
     # -- Time ------------------------------------------------------------------------------
@@ -770,10 +802,9 @@ class Broker:
         return UnknownBatch(f"Batch not found: {batch_id!r}{why}. Claim the next one.")
 
     def _check_lease(self, lease_s: float) -> None:
-        if not isfinite(lease_s) or not 0.001 <= lease_s <= self.limits.lease_max_s:
+        if not 0.001 <= lease_s <= self.limits.lease_max_s:  # false for NaN too
             raise InvalidParams(
-                f"leaseMs must be a number from 1 to {self.limits.lease_max_s * 1000:.0f}; "
-                f"got {lease_s * 1000:g}."
+                f"leaseMs must be a number from 1 to {self.limits.lease_max_s * 1000:.0f}."
             )
 
     def _held(
@@ -782,22 +813,18 @@ class Broker:
         """Return the batch and its claim if this token is the live one; raise otherwise."""
         batch = self.batch(batch_id)
         claim = batch.claim
-        if claim is None:
-            if token in batch.expired_tokens and batch.status is Status.PENDING:
-                raise LeaseEnded(f"Your lease on {batch_id} ended; claim the batch again.")
-            state = "already answered" if batch.status is Status.FULFILLED else "not claimed"
-            raise NotClaimed(f"Batch {batch_id} is {state}; claim a batch before you act on it.")
-        ended = claim.has_ended(now)
-        if claim.token != token or claim.adapter_id != adapter_id:
-            if ended and token in batch.expired_tokens:
-                raise LeaseEnded(f"Your lease on {batch_id} ended; claim the batch again.")
+        if claim is not None and not claim.has_ended(now):
+            if claim.token == token and claim.adapter_id == adapter_id:
+                return batch, claim
             raise ClaimMismatch(
                 f"Batch {batch_id} is claimed under another token; a claim token is valid only for "
                 "the responder that got it, and only until its lease ends."
             )
-        if ended:
+        if batch.status is Status.FULFILLED:
+            raise NotClaimed(f"Batch {batch_id} is already answered; claim the next one.")
+        if token in batch.expired_tokens or (claim is not None and claim.token == token):
             raise LeaseEnded(f"Your lease on {batch_id} ended; claim the batch again.")
-        return batch, claim
+        raise NotClaimed(f"Batch {batch_id} is not claimed; claim a batch before you act on it.")
 
     def _match(self, batch: BatchState, mocks: Sequence[Mock]) -> dict[str, Mock]:
         by_id = {mock.request_id: mock for mock in mocks}
@@ -819,7 +846,7 @@ class Broker:
 
     def _restart_lease(self, now: float, batch: BatchState, claim: _Claim) -> float:
         claim.deadline = now + claim.lease_s
-        if not claim.holds:
+        if not claim.checks:
             self._leases.set(batch.id, claim.deadline)
         return claim.deadline
 
@@ -846,8 +873,9 @@ class Broker:
         self._drop_claim(batch)
         self._remember(batch, entry)
         batch.claims_ended += 1
-        self._enqueue(batch)
-        if batch.claims_ended >= self.limits.claims_per_batch:
+        if batch.claims_ended < self.limits.claims_per_batch:
+            self._enqueue(batch)
+        else:
             reasons = "; ".join(
                 f"{past.outcome}: {past.reason}" if past.reason else past.outcome
                 for past in batch.history
@@ -865,8 +893,15 @@ class Broker:
     def _join(self, batch: BatchState, ids: set[str]) -> None:
         self.cancel(batch.run_id, batch.id, [rid for rid in batch.requests if rid not in ids])
         if batch.status is Status.FULFILLED:
-            adapter_id = batch.adapter_id or ""
-            self._effects.append(Delivered(batch.run_id, batch.id, adapter_id, batch.mocks))
+            self._deliver(batch)
+
+    def _deliver(self, batch: BatchState) -> None:
+        """Send the result; without ``ack`` it is done once there is somebody to send it to."""
+        adapter_id = batch.adapter_id or ""
+        self._effects.append(Delivered(batch.run_id, batch.id, adapter_id, batch.mocks))
+        run = self.runs[batch.run_id]
+        if ACK not in run.capabilities and run.connection_id is not None:
+            self._forget(batch, _ANSWERED)
 
     def _forget(self, batch: BatchState, why: str, *, remember_claim: bool = False) -> None:
         """Remove a batch from everywhere but the memory of ended ones.
@@ -884,17 +919,20 @@ class Broker:
         del self._batches[batch.id]
         del self.runs[batch.run_id].batches[batch.id]
         fulfilled = batch.status is Status.FULFILLED
+        delivered = why is _ANSWERED
         self._ended[batch.id] = _Ended(
             batch.run_id,
             why,
             token,
             adapter_id,
             fulfilled,
-            tuple(batch.requests.values()) if fulfilled else (),
+            delivered,
+            tuple(batch.requests.values()) if delivered else (),
             batch.created_at,
         )
-        while len(self._ended) > ENDED_BATCHES:
-            self._ended.popitem(last=False)
+        self._ended_bytes += self._ended[batch.id].size
+        while len(self._ended) > ENDED_BATCHES or self._ended_bytes > ENDED_BYTES:
+            self._ended_bytes -= self._ended.popitem(last=False)[1].size
 
     def _drop_batches(self, run: RunState, why: str, keep: set[str] | None = None) -> None:
         for batch in [b for b in run.batches.values() if keep is None or b.id not in keep]:

@@ -80,6 +80,7 @@ class Control:
         Raises:
             MockMcpError: With an ``rpc_code``; nothing was changed.
         """
+        self._hub.expire()  # what a late timer has not done yet must not be seen
         return self._methods[type(params)](params)
 
     def health(self) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class Control:
         batch = self._broker.claim(
             self._clock.now(),
             params.adapter_id,
-            lease_ms / 1000,
+            _lease_s(lease_ms),
             token,
             run_id=params.run_id,
             batch_id=params.batch_id,
@@ -180,7 +181,7 @@ class Control:
 
     def renew_claim(self, params: wire.RenewClaim) -> dict[str, Any]:
         """Restart a lease."""
-        lease_s = None if params.lease_ms is None else params.lease_ms / 1000
+        lease_s = None if params.lease_ms is None else _lease_s(params.lease_ms)
         deadline = self._broker.renew(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, lease_s
         )
@@ -189,13 +190,10 @@ class Control:
 
     async def wait_for_batch(self, params: wire.WaitForBatch) -> Waiting:
         """Answer when something is claimable or the time is up; claim nothing."""
-        wait_s = params.wait_ms / 1000
-        if not 0 <= wait_s <= self._hub.limits.wait_max_s:
-            raise InvalidParams(
-                f"waitMs must be a number from 0 to {self._hub.limits.wait_max_s * 1000:.0f}; "
-                f"got {params.wait_ms:g}."
-            )
-        await self._hub.wait_claimable(params.run_id, wait_s)
+        longest_ms = self._hub.limits.wait_max_s * 1000
+        if not 0 <= params.wait_ms <= longest_ms:
+            raise InvalidParams(f"waitMs must be a number from 0 to {longest_ms:.0f}.")
+        await self._hub.wait_claimable(params.run_id, params.wait_ms / 1000)
         pending, oldest = self._broker.claimable(params.run_id)
         return Waiting(pending, None if oldest is None else self._clock.unix_ms(oldest))
 
@@ -212,8 +210,10 @@ class Control:
         """Check held mocks off the loop, then provide them, or refuse them with every violation."""
         try:
             result = await asyncio.wrap_future(self._gate.submit(requests, params.mocks))
-        finally:
+        except BaseException:
             self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
+            self._hub.settle()
+            raise
         if not result.violations:
             return await self._provide(params, result)
         wrong = len(requests) - len(result.accepted)
@@ -306,6 +306,11 @@ class Control:
             "status": status.value,
             "createdAt": self._clock.unix_ms(created_at),
         }
+
+
+def _lease_s(lease_ms: float) -> float:
+    """Convert a lease; a number too large for a float becomes one that the broker refuses."""
+    return lease_ms / 1000 if lease_ms < 1e12 else float("inf")
 
 
 def _short(violation: Violation) -> str:

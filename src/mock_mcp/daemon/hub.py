@@ -159,8 +159,8 @@ class Hub:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._acks.setdefault(batch_id, []).append(waiter)
         self.settle()
-        if not self.broker.holds(batch_id):  # answered and acknowledged before
-            self._resolve_acks(batch_id, delivered=True)
+        if not self.broker.is_live(batch_id):  # answered before, or just now without an ack
+            self._resolve_acks(batch_id, delivered=self.broker.was_delivered(batch_id))
         return waiter
 
     async def wait_delivered(self, batch_id: str, waiter: asyncio.Future[bool]) -> bool:
@@ -188,6 +188,13 @@ class Hub:
         if not self.broker.runs and self.idle_since is None:
             self.idle_since = self.clock.now()
         self._set_timer()
+
+    def expire(self) -> None:
+        """Do now what is due, however late the timer is."""
+        deadline = self.broker.next_deadline()
+        if deadline is not None and deadline <= self.clock.now():
+            self.broker.expire(self.clock.now())
+            self.settle()
 
     def _apply(self, effect: Effect) -> None:
         peer = self._peers.get(effect.run_id)

@@ -158,7 +158,7 @@ def test_the_snapshot_sees_private_state():
     before = snapshot(broker)
     claim = broker.batch("batch:r:1").claim
     assert claim
-    claim.holds += 1
+    claim.checks += 1
     assert snapshot(broker) != before
 
 
