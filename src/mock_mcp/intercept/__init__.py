@@ -1,0 +1,108 @@
+"""Put an exchange between the HTTP libraries of this process and the network.
+
+Strategy: a hook for each library replaces the public method under which all its connections lie;
+it is applied when the library is imported, or now if it is, and undone with the last installation.
+Which exchange answers is looked up for every call (`stack`), so nested installations and threads
+need no hook of their own. Below the libraries a guard on sockets refuses what no hook saw.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from types import ModuleType, TracebackType
+from typing import Self
+
+from mock_mcp.exchange import Exchange
+from mock_mcp.intercept import guard, stack
+from mock_mcp.intercept.patches import ImportWatch, Patches
+from mock_mcp.intercept.stack import Installation, bypass
+
+__all__ = ["Installed", "bypass", "install"]
+
+HOOKS = {
+    "http.client": "mock_mcp.intercept.http_client",
+    "httpx": "mock_mcp.intercept.httpx",
+    "httpx2": "mock_mcp.intercept.httpx",
+    "requests": "mock_mcp.intercept.requests",
+}
+"""The module that is watched, and the one whose ``patch(module, patches)`` hooks it."""
+
+_lock = threading.RLock()
+_patches = Patches()
+_hooked: set[str] = set()
+
+
+class Installed:
+    """An installed exchange: a context manager that takes it out again."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    def close(self) -> None:
+        """Take the exchange out; the last one undoes every hook. Closing twice does nothing."""
+        with _lock:
+            stack.remove(self._installation)
+            if not stack.current():
+                _watch.remove()
+                _patches.undo()
+                _hooked.clear()
+                guard.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
+    """Let an exchange answer the HTTP calls of this process, in every thread, from now on.
+
+    Installations nest: the innermost is asked first, and what it refuses is offered to the next.
+
+    Args:
+        exchange: Decides and answers.
+        block_network: Whether what the exchange refuses fails with `NetworkBlocked`, connections
+            below HTTP and name look-ups included; False lets it through.
+
+    Returns:
+        A context manager whose end (or ``close``) undoes everything exactly.
+    """
+    installation = Installation(exchange, block_network)
+    installed = Installed(installation)
+    try:
+        with _lock:
+            first = not stack.current()
+            stack.push(installation)
+            if first:
+                guard.patch(_patches)
+                _watch.install()
+        # Outside the lock: this waits for another thread that is importing the library, which
+        # takes the lock when it has.
+        for name in HOOKS:
+            if name in sys.modules and name not in _hooked:
+                with contextlib.suppress(ImportError):
+                    _hook(name, importlib.import_module(name), again=False)
+    except BaseException:
+        installed.close()
+        raise
+    return installed
+
+
+def _hook(name: str, module: ModuleType, *, again: bool = True) -> None:
+    """Hook a library unless it is; ``again`` when its module was just executed, so it is new."""
+    with _lock:
+        if stack.current() and (again or name not in _hooked):
+            importlib.import_module(HOOKS[name]).patch(module, _patches)
+            _hooked.add(name)
+
+
+_watch = ImportWatch(frozenset(HOOKS), _hook)

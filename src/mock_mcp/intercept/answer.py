@@ -1,0 +1,87 @@
+"""Ask an exchange, and wait as long as its answer says: never longer than the client would."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from mock_mcp.exchange import Exchange, FailureKind, HttpRequest, HttpResponse, TransportFailure
+
+__all__ = ["answer", "answer_async", "wait"]
+
+
+def answer(exchange: Exchange, request: HttpRequest, timeout_s: float | None) -> HttpResponse:
+    """Return the answer to a request after its delay.
+
+    Args:
+        exchange: Who answers; the time it takes is not counted.
+        request: What is asked.
+        timeout_s: The client's read timeout; None means none.
+
+    Raises:
+        TransportFailure: The exchange says so, or the delay is longer than the timeout.
+    """
+    response = exchange.handle(request)
+    if response.delay_s > 0:
+        wait(response.delay_s, timeout_s)
+    return response
+
+
+def wait(delay_s: float, timeout_s: float | None) -> None:
+    """Wait for the delay of a response.
+
+    Raises:
+        TransportFailure: It is longer than the timeout, which has passed.
+    """
+    pause_s, times_out = _pause(delay_s, timeout_s)
+    time.sleep(pause_s)
+    if times_out:
+        raise TransportFailure(FailureKind.READ_TIMEOUT)
+
+
+async def answer_async(
+    exchange: Exchange, request: HttpRequest, timeout_s: float | None
+) -> HttpResponse:
+    """Return the answer to a request after its delay, as `answer` does, without blocking the loop.
+
+    On an event loop other than asyncio's (trio) the exchange's blocking side runs in a thread.
+    """
+    if not _in_asyncio():
+        import anyio
+        import anyio.to_thread
+
+        # A limiter for each call: requests that wait for one batch must not queue for threads.
+        return await anyio.to_thread.run_sync(
+            answer,
+            exchange,
+            request,
+            timeout_s,
+            abandon_on_cancel=True,
+            limiter=anyio.CapacityLimiter(1),
+        )
+    response = await exchange.handle_async(request)
+    if response.delay_s > 0:
+        import asyncio
+
+        pause_s, times_out = _pause(response.delay_s, timeout_s)
+        await asyncio.sleep(pause_s)
+        if times_out:
+            raise TransportFailure(FailureKind.READ_TIMEOUT)
+    return response
+
+
+def _pause(delay_s: float, timeout_s: float | None) -> tuple[float, bool]:
+    if timeout_s is not None and delay_s > timeout_s:
+        return max(timeout_s, 0.0), True
+    return delay_s, False
+
+
+def _in_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

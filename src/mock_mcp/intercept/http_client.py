@@ -1,0 +1,73 @@
+"""http.client, and with it urllib.request: connections whose socket is in memory.
+
+A request that is mocked gets an in-memory socket before http.client would connect; its own parser
+reads the response. The URL of a request, which a proxied connection does not know before, is seen
+at ``putrequest``; there a connection kept alive from before the mocking began (or ended) is dropped
+too. Subclasses that connect in their own way (urllib3, Unix sockets) are left alone.
+"""
+
+from __future__ import annotations
+
+import socket
+from types import ModuleType
+from typing import Any
+
+from mock_mcp.exchange import Origin
+from mock_mcp.intercept import stack
+from mock_mcp.intercept.memory import MemorySocket
+from mock_mcp.intercept.patches import Patches
+
+__all__ = ["patch"]
+
+
+def patch(http_client: ModuleType, patches: Patches) -> None:
+    """Hook the connections of ``http.client``."""
+    plain = http_client.HTTPConnection
+    secure = getattr(http_client, "HTTPSConnection", None)  # absent in a Python without ssl
+
+    def origin_of(connection: Any, url: str = "") -> Origin:
+        if url.startswith(("http://", "https://")):
+            return Origin.of(url)  # through a proxy
+        scheme = "https" if secure and isinstance(connection, secure) else "http"
+        # Private, but there is no other way to know where a tunnel leads.
+        if tunnel := connection._tunnel_host:  # noqa: SLF001
+            return Origin.make(scheme, tunnel, connection._tunnel_port)  # noqa: SLF001
+        return Origin.make(scheme, connection.host, connection.port)
+
+    def connecting(original: Any) -> Any:
+        def connect(self: Any) -> None:
+            origin = origin_of(self)
+            if stack.exchange_for(origin, f"Connecting to {origin}") is None:
+                original(self)
+            else:
+                self.sock = MemorySocket(origin, _timeout_s(self))
+
+        return connect
+
+    def putting(original: Any) -> Any:
+        def putrequest(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+            if type(self).connect in ours:
+                origin = origin_of(self, url)
+                target = url if url.startswith("http") else origin.url(url)
+                mocked = stack.exchange_for(origin, f"{method} {target}") is not None
+                if self.sock is not None and mocked is not isinstance(self.sock, MemorySocket):
+                    self.close()
+                if mocked and self.sock is None and self.auto_open:
+                    self.sock = MemorySocket(origin, _timeout_s(self))
+            original(self, method, url, *args, **kwargs)
+
+        return putrequest
+
+    for connection in (plain, secure):
+        if connection is not None:
+            patches.replace(connection, "connect", connecting)
+    patches.replace(plain, "putrequest", putting)
+    ours = {connection.connect for connection in (plain, secure) if connection is not None}
+
+
+def _timeout_s(connection: Any) -> float | None:
+    """Return the timeout that a socket of the connection would have."""
+    given = connection.timeout
+    if given is None or isinstance(given, int | float):
+        return given
+    return socket.getdefaulttimeout()

@@ -1,0 +1,102 @@
+"""Replace attributes of other modules, now or when they are imported, and put all back exactly."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ImportWatch", "Patches"]
+
+_ABSENT: Any = object()
+Replace = Callable[[Any], Callable[..., Any]]
+"""Takes the original function and returns its replacement."""
+
+
+class Patches:
+    """A list of replaced attributes that can be undone."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, str, Any, Any]] = []
+
+    def replace(self, owner: Any, name: str, make: Replace) -> None:
+        """Replace a function of a class or module by what ``make`` returns for the original."""
+        original = getattr(owner, name)
+        replacement = functools.wraps(original)(make(original))
+        self._done.append((owner, name, vars(owner).get(name, _ABSENT), replacement))
+        setattr(owner, name, replacement)
+
+    def undo(self) -> None:
+        """Put back every attribute as it was found, inherited ones by deletion.
+
+        One that somebody replaced after us is left to them: ours lets every call through once
+        nothing is installed.
+        """
+        for owner, name, found, replacement in reversed(self._done):
+            if vars(owner).get(name) is not replacement:
+                continue
+            if found is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, found)
+        self._done.clear()
+
+
+class ImportWatch(MetaPathFinder):
+    """Call ``imported(name, module)`` whenever one of ``names`` has been imported.
+
+    It finds nothing by itself: it asks the other finders and wraps the loader they give. The
+    module sees its own loader, as without the watch.
+    """
+
+    def __init__(self, names: frozenset[str], imported: Callable[[str, ModuleType], None]) -> None:
+        self._names = names
+        self._imported = imported
+
+    def install(self) -> None:
+        """Begin to watch."""
+        sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """Stop watching."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec that another finder has for a watched module."""
+        if fullname not in self._names:
+            return None
+        for finder in list(sys.meta_path):
+            if finder is self:
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _WatchedLoader(spec.loader, self._imported)
+                return spec
+        return None
+
+
+class _WatchedLoader(Loader):
+    def __init__(self, loader: Loader, imported: Callable[[str, ModuleType], None]) -> None:
+        self._loader = loader
+        self._imported = imported
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._imported(module.__name__, module)

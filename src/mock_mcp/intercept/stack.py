@@ -1,0 +1,140 @@
+"""The installed exchanges, and which of them answers a call.
+
+One immutable tuple for the whole process, innermost last, replaced under the lock of
+`mock_mcp.intercept`: hooks read it without one, and threads a test starts see what the test
+installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin
+
+__all__ = [
+    "Installation",
+    "bypass",
+    "check_connection",
+    "current",
+    "exchange_for",
+    "push",
+    "remove",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Installation:
+    """One installed exchange; with ``block_network`` what it refuses is stopped."""
+
+    exchange: Exchange
+    block_network: bool
+
+
+_installations: tuple[Installation, ...] = ()
+_bypassed: ContextVar[bool] = ContextVar("mock_mcp_bypassed", default=False)
+
+
+def current() -> tuple[Installation, ...]:
+    """Return the installations, innermost last."""
+    return _installations
+
+
+def push(installation: Installation) -> None:
+    """Make an installation the innermost."""
+    global _installations  # noqa: PLW0603 - process-wide on purpose
+    _installations = (*_installations, installation)
+
+
+def remove(installation: Installation) -> None:
+    """Take an installation out, wherever it stands."""
+    global _installations  # noqa: PLW0603 - process-wide on purpose
+    _installations = tuple(kept for kept in _installations if kept is not installation)
+
+
+@contextlib.contextmanager
+def bypass() -> Iterator[None]:
+    """Let every call of this context (thread or task) through, to the network too."""
+    token = _bypassed.set(True)
+    try:
+        yield
+    finally:
+        _bypassed.reset(token)
+
+
+def exchange_for(origin: Origin, what: str) -> Exchange | None:
+    """Return who answers an HTTP call; None when it goes its way.
+
+    The innermost installation decides; what it refuses is offered to the next outer one.
+
+    Args:
+        origin: Where the call goes.
+        what: Names the call in the error, such as ``GET http://…``.
+
+    Raises:
+        NetworkBlocked: No installation mocks it or lets it pass.
+    """
+    decision, installation = _decide(origin)
+    if installation is None or decision is Decision.PASS:
+        return None
+    if decision is Decision.MOCK:
+        return installation.exchange
+    raise _refusal(
+        installation,
+        f"{what} was refused: {origin} is neither mocked nor allowed in this test. Add it to "
+        "hosts= to mock it, or to passthrough= to let it reach the network.",
+    )
+
+
+def check_connection(origins: Sequence[Origin], what: str) -> None:
+    """Check that a connection below HTTP may leave the process.
+
+    Args:
+        origins: The peer by its address and by the names it was found under; one of them allowed
+            is enough.
+        what: Names the operation in the error, such as ``socket.connect to …``.
+
+    Raises:
+        NetworkBlocked: It may not.
+    """
+    verdicts = [_decide(origin) for origin in origins]
+    if any(
+        decision is Decision.PASS or installation is None or not installation.block_network
+        for decision, installation in verdicts
+    ):
+        return
+    decision, installation = verdicts[-1]
+    assert installation is not None
+    if decision is Decision.MOCK:
+        reason = (
+            "HTTP to it is mocked, but this connection is not HTTP, or made by a library that "
+            "mock-mcp does not intercept"
+        )
+    else:
+        reason = "it is not allowed in this test"
+    raise _refusal(
+        installation,
+        f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",
+    )
+
+
+def _decide(origin: Origin) -> tuple[Decision, Installation | None]:
+    """Return the decision and whose it is; nobody's when the call is free."""
+    if _bypassed.get():
+        return Decision.PASS, None
+    refused_by = None
+    for installation in reversed(_installations):
+        decision = installation.exchange.decide(origin)
+        if decision is not Decision.REFUSE:
+            return decision, installation
+        if installation.block_network and refused_by is None:
+            refused_by = installation
+    return Decision.REFUSE, refused_by
+
+
+def _refusal(installation: Installation, message: str) -> NetworkBlocked:
+    error = NetworkBlocked(message)
+    installation.exchange.blocked(error)
+    return error
