@@ -1,0 +1,113 @@
+"""The documents say what the code has: every public name, option, tool, key and error code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import mock_mcp
+from mock_mcp.cli import COMMANDS, build_parser
+from mock_mcp.errors import MockMcpError
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+ERRORS = (ROOT / "docs/errors.md").read_text("utf-8")
+
+
+def error_classes() -> list[type[MockMcpError]]:
+    for module in pkgutil.walk_packages(mock_mcp.__path__, "mock_mcp."):
+        if module.name.endswith("errors") or ".contract." in module.name:
+            importlib.import_module(module.name)
+    importlib.import_module("mock_mcp.wire.channel")
+    found: list[type[MockMcpError]] = []
+    pending = [MockMcpError]
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        if cls.__module__.startswith("mock_mcp."):
+            found.append(cls)
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("name", mock_mcp.__all__)
+def test_every_public_name_is_importable_and_in_the_readme(name):
+    assert getattr(mock_mcp, name) is not None
+    assert f"`{name}" in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_in_the_readme(command):
+    assert re.search(rf"`mock-mcp {command}\b", README)
+    for action in subparser(command)._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and action.help != argparse.SUPPRESS and option != "--help":
+                assert f"`{option}" in README, f"{command} {option}"
+
+
+def subparser(command: str) -> argparse.ArgumentParser:
+    parser = build_parser((command,))
+    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return actions[0].choices[command]
+
+
+def test_every_mcp_tool_and_prompt_is_in_the_readme():
+    tools = pytest.importorskip("mock_mcp.adapter.tools", reason="needs the extra adapter")
+    assert len(tools.TOOLS) >= 9
+    for name in tools.TOOLS:
+        assert f"`{name}" in README, name
+    assert "`serve_mocks" in README
+
+
+def test_every_environment_variable_is_in_the_readme():
+    used = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        used |= set(re.findall(r'"(MOCK_MCP[A-Z_]*)"', path.read_text("utf-8")))
+    assert used >= {"MOCK_MCP", "MOCK_MCP_CACHE_DIR", "MOCK_MCP_LOG"}
+    for name in used:
+        assert f"`{name}`" in README, name
+
+
+@pytest.mark.parametrize("cls", error_classes(), ids=lambda cls: cls.__name__)
+def test_every_error_is_documented_with_its_code(cls):
+    row = f"| `{cls.__name__}` | `{cls.code}` |{f' {cls.rpc_code}' if cls.rpc_code else ''} |"
+    assert row.rstrip() in ERRORS
+
+
+def test_error_codes_are_unique():
+    codes = [cls.code for cls in error_classes()]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_exit_code_is_documented():
+    for code in ("0 done", "1 error", "2 wrong usage", "3 not running"):
+        assert code in README
+
+
+def test_the_ci_script_runs_the_readmes_test_command():
+    commands = re.findall(r"```sh\n(python3 -m venv .*)\n```", README)
+    assert len(commands) == 2
+    assert commands[1] in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_the_version_is_the_projects():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == mock_mcp.__version__
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._+-]+", line) for line in pins)
+    pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in pins}
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    for requirement in wanted:
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
+        if name != "mock-mcp":
+            assert re.sub(r"[-_.]+", "-", name).lower() in pinned, requirement
