@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+import mock_mcp
+
 SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 
 # `errors, types ← {core, wire} ← {contract, recordings, runtime} ← {daemon, control, client} ←
@@ -19,10 +21,10 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 LAYERS = (
     ("_version", "errors", "types", "limits"),
     ("core", "wire"),
-    ("contract", "recordings", "runtime"),
+    ("contract", "recordings", "runtime", "exchange"),
     ("daemon", "control", "client"),
     ("scope", "adapter", "responders"),
-    ("intercept",),
+    ("intercept", "demo"),
     ("pytest_plugin", "cli"),
 )
 SIBLINGS = {
@@ -60,9 +62,10 @@ def imports_of(file: Path) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            if module == "mock_mcp":  # `from mock_mcp import core` names a part
+            if module == "mock_mcp":  # a part, or a public name that lives in one
                 for alias in node.names:
-                    yield Import(file, node.lineno, f"{module}.{alias.name}")
+                    home = mock_mcp._HOMES.get(alias.name, f"mock_mcp.{alias.name}")
+                    yield Import(file, node.lineno, home)
             else:
                 yield Import(file, node.lineno, module)
 
@@ -222,8 +225,6 @@ def test_a_part_loads_only_what_it_works_with(module, forbidden):
 
 
 def test_every_public_name_can_be_imported():
-    import mock_mcp
-
     for name in mock_mcp.__all__:
         assert getattr(mock_mcp, name) is not None
     assert set(dir(mock_mcp)) == set(mock_mcp.__all__)
