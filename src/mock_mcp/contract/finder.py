@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from mock_mcp.contract.document import METHODS, Document, Place
 from mock_mcp.contract.errors import NoOperation
@@ -37,13 +37,23 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One path item: its template, the query pairs its template asks for, and where it stands."""
+    """One path item: its template, the query pairs its template asks for, and where it stands.
+
+    ``methods`` maps each declared method to the URLs of the servers it is limited to, None when it
+    is served by all servers of the document.
+    """
 
     template: str
     query: frozenset[tuple[str, str]]
     names: tuple[str, ...]
     place: Place
     item: Mapping[str, Any]
+    methods: Mapping[str, frozenset[str] | None]
+
+    def serves(self, method: str, server: str | None, everywhere: frozenset[str]) -> bool:
+        if method not in self.methods:
+            return False
+        return server is None or server in (self.methods[method] or everywhere)
 
 
 class _Node:
@@ -68,22 +78,15 @@ class Finder:
         self._entries: list[_Entry] = []
         self._operations: dict[tuple[str, str], Operation] = {}
         self._servers: dict[str, _Server] = {}
+        self._everywhere = self._add_servers(document.server_nodes())
         for template, place, item in document.paths:
             self._add(template, place, item)
-        for node in document.server_nodes():
-            self._server(node)
-        for entry in self._entries:
-            for holder in (entry.item, *(entry.item.get(method) for method in METHODS)):
-                if isinstance(holder, dict) and "servers" in holder:
-                    for node in document.server_nodes(holder):
-                        self._server(node)
 
     def __iter__(self) -> Iterator[Operation]:
         """Yield every operation of the document."""
         for entry in self._entries:
-            for method in METHODS:
-                if isinstance(entry.item.get(method), dict):
-                    yield self._operation(entry, method)
+            for method in entry.methods:
+                yield self._operation(entry, method)
 
     def find(self, url: str, method: str) -> Match:
         """Return the operation that answers ``method`` on ``url``.
@@ -97,44 +100,42 @@ class Finder:
             NoOperation: Its keyword says what did not match (``server``, ``path``, ``method``),
                 its message what is nearest.
         """
-        remainders = list(self._remainders(url))
-        if not remainders:
-            if any(server.serves(urlsplit(url).netloc) for server in self._servers.values()):
-                raise self._no_path(urlsplit(url).path)
-            known = [server.url for server in self._servers.values()]
-            raise NoOperation(
-                f"{_origin(url)} is none of the servers of {self.document.path}: "
-                f"{_some(known)}. Register the document with server={_origin(url)!r} if it serves "
-                "this API.",
-                keyword="server",
-                candidates=known[:_MAX_NAMED],
-            )
+        host, path, query = _split(url)
+        pairs = frozenset(parse_qsl(query)) if query else frozenset()
         verb = method.lower()
-        query = frozenset(parse_qsl(url.partition("#")[0].partition("?")[2]))
+        remainders = self._remainders(host, path)
         allowed: dict[str, None] = {}
-        for server, path in remainders:
-            for entry, values in self._walk(path):
-                if not entry.query <= query:
+        for server, below in remainders:
+            for entry, values in self._walk(below):
+                if not entry.query <= pairs:
                     continue
-                served = [m for m in METHODS if self._serves(entry, m, server)]
-                wanted = "get" if verb == "head" and "head" not in served else verb
-                if wanted in served:
+                wanted = "get" if verb == "head" and "head" not in entry.methods else verb
+                if entry.serves(wanted, server, self._everywhere):
                     parameters = dict(zip(entry.names, values, strict=True))
                     return Match(self._operation(entry, wanted), parameters)
+                served = (m for m in entry.methods if entry.serves(m, server, self._everywhere))
                 allowed.update(dict.fromkeys(m.upper() for m in served))
         if allowed:
             raise NoOperation(
-                f"{method.upper()} is not declared for {remainders[0][1]} in "
-                f"{self.document.path}; declared: {', '.join(allowed)}.",
+                f"{method.upper()} is not declared for {path} in {self.document.path}; "
+                f"declared: {', '.join(allowed)}.",
                 keyword="method",
                 candidates=tuple(allowed),
             )
-        raise self._no_path(remainders[0][1])
+        if remainders or any(server.serves(host) for server in self._servers.values()):
+            raise self._no_path(remainders[0][1] if remainders else path)
+        known = list(self._servers)
+        raise NoOperation(
+            f"{_origin(url)} is none of the servers of {self.document.path}: {_some(known)}. "
+            f"Register the document with server={_origin(url)!r} if it serves this API.",
+            keyword="server",
+            candidates=known[:_MAX_NAMED],
+        )
 
     def at(self, template: str, method: str) -> Operation | None:
         """Return the operation declared as ``method`` of ``template``, or None."""
         for entry in self._entries:
-            if entry.template == template and isinstance(entry.item.get(method), dict):
+            if entry.template == template and method in entry.methods:
                 return self._operation(entry, method)
         return None
 
@@ -164,7 +165,8 @@ class Finder:
             else:
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
-        entry = _Entry(template, frozenset(parse_qsl(query)), tuple(names), place, item)
+        methods = {m: self._limits(item, m) for m in METHODS if isinstance(item.get(m), dict)}
+        entry = _Entry(template, frozenset(parse_qsl(query)), tuple(names), place, item, methods)
         node.entries.append(entry)
         node.entries.sort(key=lambda e: -len(e.query))
         self._entries.append(entry)
@@ -180,11 +182,17 @@ class Finder:
             if isinstance(parameter, dict) and parameter.get("x-multi-segment") is True
         }
 
-    def _server(self, node: Mapping[str, Any]) -> _Server:
-        url = node["url"]
-        if url not in self._servers:
-            self._servers[url] = _Server(url, node.get("variables"))
-        return self._servers[url]
+    def _limits(self, item: Mapping[str, Any], method: str) -> frozenset[str] | None:
+        """Return the servers of an operation that has its own, else None."""
+        if "servers" not in item and "servers" not in item[method]:
+            return None
+        return self._add_servers(self.document.server_nodes(item[method], item))
+
+    def _add_servers(self, nodes: list[dict[str, Any]]) -> frozenset[str]:
+        for node in nodes:
+            if node["url"] not in self._servers:
+                self._servers[node["url"]] = _Server(node["url"], node.get("variables"))
+        return frozenset(node["url"] for node in nodes)
 
     def _operation(self, entry: _Entry, method: str) -> Operation:
         key = (entry.template, method)
@@ -196,37 +204,26 @@ class Finder:
 
     # -- Searching ----------------------------------------------------------------------------
 
-    def _remainders(self, url: str) -> Iterator[tuple[str | None, str]]:
-        """Yield the paths below a server that ``url`` may mean, with that server's URL.
+    def _remainders(self, host: str, path: str) -> list[tuple[str | None, str]]:
+        """Return the paths below a server that a URL may mean, each with that server's URL.
 
-        A bare path is also tried as it is, below any server.
+        The longest base path is first. A bare path is also tried as it is, below any server.
         """
-        parts = urlsplit(url if url.startswith("/") or "://" in url else "/" + url)
-        path = parts.path or "/"
         found = []
-        for server in self._servers.values():
-            base = server.matches(parts.netloc, path)
+        for url, server in self._servers.items():
+            base = server.matches(host, path)
             if base is not None:
-                found.append((len(base), server.url, path[len(base) :]))
-        found.sort(key=lambda item: -item[0])
-        for _, server_url, rest in found:
-            yield server_url, rest if rest.startswith("/") else "/" + rest
-        if not parts.netloc and not any(length == 0 for length, *_ in found):
-            yield None, path
-
-    def _serves(self, entry: _Entry, method: str, server: str | None) -> bool:
-        operation = entry.item.get(method)
-        if not isinstance(operation, dict):
-            return False
-        if server is None:
-            return True
-        nodes = self.document.server_nodes(operation, entry.item)
-        return any(node["url"] == server for node in nodes)
+                found.append((-len(base), url, path[len(base) :] or "/"))
+        found.sort()
+        remainders: list[tuple[str | None, str]] = [(url, rest) for _, url, rest in found]
+        if not host and not any(length == 0 for length, *_ in found):
+            remainders.append((None, path))
+        return remainders
 
     def _walk(self, path: str) -> Iterator[tuple[_Entry, tuple[str, ...]]]:
         """Yield the entries that match ``path``, best first."""
         segments = path.split("/")[1:]
-        decoded = [unquote(segment) for segment in segments]
+        decoded = [unquote(segment) for segment in segments] if "%" in path else segments
         stack: list[tuple[_Node, int, tuple[str, ...]]] = [(self._root, 0, ())]
         for _ in range(_MAX_STEPS):
             if not stack:
@@ -242,10 +239,11 @@ class Finder:
                 stack.append((node.rest, len(decoded), (*values, rest)))
             if node.parameter is not None and segment:
                 stack.append((node.parameter, depth + 1, (*values, segment)))
-            for literals in sorted(node.mixed, key=lambda texts: sum(map(len, texts))):
-                found = _match_mixed(literals, segment)
-                if found is not None:
-                    stack.append((node.mixed[literals], depth + 1, (*values, *found)))
+            if node.mixed:
+                for literals in sorted(node.mixed, key=lambda texts: sum(map(len, texts))):
+                    found = _match_mixed(literals, segment)
+                    if found is not None:
+                        stack.append((node.mixed[literals], depth + 1, (*values, *found)))
             if segment in node.static:
                 stack.append((node.static[segment], depth + 1, values))
 
@@ -283,25 +281,23 @@ class _Server:
         scheme, slashes, rest = text.partition("://")
         if slashes:
             netloc, _, base = rest.partition("/")
-            port = _PORTS.get(scheme.lower())
-            self._host: re.Pattern[str] | None = _pattern(_bare(netloc, port).lower(), variables)
+            pattern = re.compile(_pattern(_host(scheme, netloc), variables), re.IGNORECASE)
+            self._host: re.Pattern[str] | None = pattern
         else:
             base, self._host = text, None
-        self._base = _pattern("/" + base.strip("/") if base.strip("/") else "", variables)
+        base = base.strip("/")
+        self._base = re.compile(_pattern(f"/{base}" if base else "", variables))
 
-    def serves(self, netloc: str) -> bool:
+    def serves(self, host: str) -> bool:
         """Say whether the host of a URL is this server's; without a host on either side it is."""
-        if not netloc or self._host is None:
-            return True
-        host = netloc.rpartition("@")[2].lower()
-        return any(self._host.fullmatch(_bare(host, port)) for port in (80, 443))
+        return not host or self._host is None or self._host.fullmatch(host) is not None
 
-    def matches(self, netloc: str, path: str) -> str | None:
+    def matches(self, host: str, path: str) -> str | None:
         """Return the part of ``path`` that is this server's base path, None when it does not match.
 
         The scheme never counts.
         """
-        if not self.serves(netloc):
+        if not self.serves(host):
             return None
         found = self._base.match(path)
         if found is None or path[found.end() : found.end() + 1] not in ("", "/"):
@@ -309,12 +305,23 @@ class _Server:
         return found.group()
 
 
-def _bare(netloc: str, port: int | None) -> str:
-    return netloc.removesuffix(f":{port}")
+def _split(url: str) -> tuple[str, str, str]:
+    """Return the host without credentials and default port, the path, and the query of a URL."""
+    location, _, query = url.partition("#")[0].partition("?")
+    scheme, slashes, rest = location.partition("://")
+    if not slashes:
+        return "", location if location.startswith("/") else "/" + location, query
+    netloc, _, path = rest.partition("/")
+    return _host(scheme, netloc), "/" + path, query
 
 
-def _pattern(text: str, variables: Mapping[str, Any]) -> re.Pattern[str]:
-    """Return ``text`` as a pattern in which each ``{variable}`` matches its values."""
+def _host(scheme: str, netloc: str) -> str:
+    host = netloc.rpartition("@")[2]
+    return host.removesuffix(f":{_PORTS.get(scheme.lower())}") if ":" in host else host
+
+
+def _pattern(text: str, variables: Mapping[str, Any]) -> str:
+    """Return ``text`` as a regular expression in which each ``{variable}`` matches its values."""
     parts = _PARAMETER.split(text)
     for i in range(1, len(parts), 2):
         node = variables.get(parts[i])
@@ -329,7 +336,7 @@ def _pattern(text: str, variables: Mapping[str, Any]) -> re.Pattern[str]:
             parts[i] = "[^/]*" if default == "" else "[^/]+"
     for i in range(0, len(parts), 2):
         parts[i] = re.escape(parts[i])
-    return re.compile("".join(parts))
+    return "".join(parts)
 
 
 def _match_mixed(literals: Sequence[str], segment: str) -> tuple[str, ...] | None:
@@ -354,8 +361,8 @@ def _match_mixed(literals: Sequence[str], segment: str) -> tuple[str, ...] | Non
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else url
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if slashes else url
 
 
 def _some(texts: Sequence[str]) -> str:

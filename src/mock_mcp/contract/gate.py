@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -202,13 +202,15 @@ class Contracts:
         return Source(schema=Place(document.place.file, pointer), document=document)
 
     def _local_path(self, location: str, url: str) -> Path:
-        parts = urlsplit(location)
-        if parts.scheme == "file":
-            if parts.netloc not in ("", "localhost"):
-                raise ContractDocumentError(
-                    url, "", "is on another host; only local files are read"
-                )
-            location = unquote(parts.path)
+        if location.lower().startswith("file:"):
+            location = unquote(location[len("file:") :])
+            if location.startswith("//"):
+                host, slash, rest = location[2:].partition("/")
+                if host not in ("", "localhost"):
+                    raise ContractDocumentError(
+                        url, "", "is on another host; only local files are read"
+                    )
+                location = slash + rest
         elif "://" in location:
             raise ContractDocumentError(url, "", "is not local, and nothing is fetched")
         if not location or "\0" in location:

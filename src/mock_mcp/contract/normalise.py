@@ -228,7 +228,8 @@ class _Converter:
             raise ContractDocumentError(
                 place.file.name, place.pointer, f"is nested more than {MAX_DEPTH} levels deep"
             )
-        at = at._replace(scope=_enter(at.scope, place, node))
+        if "$dynamicAnchor" in node or "$defs" in node:
+            at = at._replace(scope=_enter(at.scope, place, node))
         ref = node.get("$ref")
         if isinstance(ref, str) and self._lone_refs:
             out = self._ref(at, ref)
@@ -473,7 +474,8 @@ class _Converter:
         for where, prop in self._property(at, node, name):
             _, target = self._document.deref(where, prop)
             if isinstance(target, dict):
-                own = [target["const"]] if "const" in target else target.get("enum") or own
+                options = [target["const"]] if "const" in target else target.get("enum")
+                own = options if isinstance(options, list) else own
         if len(own) == 1 or not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
             return []
         target_place, _ = self._document.resolve(at, node["$ref"])
@@ -546,8 +548,6 @@ def _add_ref(out: dict[str, Any], reference: dict[str, Any]) -> None:
 
 def _enter(scope: _Scope, place: Place, node: dict[str, Any]) -> _Scope:
     """Add the dynamic anchors that this schema brings; the outermost of a name stays in force."""
-    if "$dynamicAnchor" not in node and "$defs" not in node:
-        return scope
     known = {anchor for anchor, _ in scope}
     found = [(node.get("$dynamicAnchor"), place)]
     defs = node.get("$defs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -62,7 +62,7 @@ class _RequestChecker:
         self._schemas = schemas
         headers = request.get("headers")
         self._headers: Mapping[str, Any] | None = headers if isinstance(headers, dict) else None
-        query = urlsplit(request["endpoint"]).query
+        query = request["endpoint"].partition("#")[0].partition("?")[2]
         self._query = parse_qsl(query, keep_blank_values=True)
 
     # -- Parameters ---------------------------------------------------------------------------

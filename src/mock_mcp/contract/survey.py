@@ -6,7 +6,6 @@ once and its validator dropped before the next: a large document would take giga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,19 +97,20 @@ def survey(path: Path, *, cache_dir: Path | None = None) -> Survey:
     return found
 
 
-def _bodies(found: Survey, operation: Operation) -> Iterator[_Body]:
+def _bodies(found: Survey, operation: Operation) -> list[_Body]:
     try:
-        responses = operation.responses
+        wanted = _wanted(operation)
+        bodies = [
+            _Body(operation, response, media, media is wanted)
+            for response in operation.responses.values()
+            for media in response.media
+            if media.schema is not None
+        ]
     except ContractDocumentError as error:
-        found.uncompilable.append(str(error))
-        return
-    wanted = _wanted(operation)
-    if wanted is None:
-        found.bodiless += 1
-    for response in responses.values():
-        for media in response.media:
-            if media.schema is not None:
-                yield _Body(operation, response, media, media is wanted)
+        found.uncompilable.append(f"{operation.label}: {error}")
+        return []
+    found.bodiless += wanted is None
+    return bodies
 
 
 def _wanted(operation: Operation) -> Media | None:
