@@ -7,7 +7,8 @@ steps (open this fold, add this property) is worked off best first, each only if
 Required content goes before optional, shallow before deep, and prose is added with what is left, so
 whatever the budget ends at, the most needed part is there. Only what is shown is ever looked at:
 the cost follows the budget, not the schema. Every assertion of a shown schema is kept, so a value
-written from the view is valid unless required content had to stay folded.
+written from the view is valid, unless required content had to stay folded (the view says so) or the
+value happens to match a second, folded branch of a ``oneOf``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import heapq
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mock_mcp.contract._judge import resolve
@@ -36,10 +37,12 @@ Schema = Mapping[str, Any] | bool
 
 DEFAULT_BUDGET = 6000  # characters of compact JSON: some 1 500 to 2 000 tokens
 MIN_BUDGET = 200  # below this not even a fold with its type fits
+MAX_REFUSED = 200  # steps that do not fit before it stops looking for one that does
 SMALLEST = 6  # characters that any step takes: with less room there is nothing to try
 SMALL = 100  # a schema this short is always shown in place, shared or not
 MAX_ENUM = 600  # characters of an enum shown below the root; the rest is counted
 MAX_NAMES = 200  # characters of the required names a fold lists
+MAX_NESTING = 60  # schemas shown inside each other; more would be hard to read and to encode
 MAX_WRAPPED = 4  # levels of combinations searched for required names
 MAX_HOPS = 16  # references followed between two names of a pointer
 MAX_BRANCHES = 8  # of anyOf or oneOf that are shown together; more come one by one
@@ -178,13 +181,15 @@ def condense_batch(
 class _Level:
     """Where a step stands in the order: required content first, then by depth, optional last.
 
-    ``needed`` are properties that a schema around this one requires (through ``allOf``).
+    ``needed`` are properties that a schema around this one requires (through ``allOf``);
+    ``nesting`` counts the schemas that were opened around it.
     """
 
     rank: int
     depth: int
     is_late: bool = False
     needed: frozenset[str] = _NONE
+    nesting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +303,13 @@ class _View:
             heapq.heappop(self._queue)
             if not self._take(queued[-1]):
                 refused.append(queued)
-            if self._limit - self._used < SMALLEST:
+            if self._limit - self._used < SMALLEST or len(refused) > MAX_REFUSED:
                 break
         return refused
 
     def _take(self, step: _Step) -> bool:
+        if step.level.nesting > MAX_NESTING:
+            return False
         if isinstance(step, _AddMember):
             return self._add_member(step)
         if isinstance(step, _OpenHere):
@@ -422,10 +429,11 @@ class _View:
         more: dict[str, Any] = {}
         self._cut_enum(draft.out, more, is_root=pointer == self._root)
         needed = level.needed | self._needed(plain, 0)
-        here = _Level(level.rank, level.depth, needed=needed)
-        below = _Level(level.rank, level.depth + 1)
-        other = _Level(_OPTIONAL, level.depth + ALTERNATIVE, is_late=True)
-        later = _Level(_OPTIONAL, level.depth + 1, is_late=True)
+        inner = replace(level, is_late=False, needed=_NONE, nesting=level.nesting + 1)
+        here = replace(inner, needed=needed)
+        below = replace(inner, depth=level.depth + 1)
+        later = replace(below, rank=_OPTIONAL, is_late=True)
+        other = replace(later, depth=level.depth + ALTERNATIVE)
 
         def show(part: Schema, path: str, level: _Level) -> dict[str, Any]:
             return draft.absorb(self._draft(part, f"{inside}/{path}", level))

@@ -103,6 +103,9 @@ def sample(
         except _NoValue as error:
             reason = reason or str(error)
             continue
+        except RecursionError:  # thousands of references that lead to each other
+            reason = reason or "the schema is nested too deep"
+            break
         finally:
             steps -= maker.steps
         if is_valid(value):
@@ -341,10 +344,10 @@ class _Attempt:
         value: dict[str, Any] = {}
         left = spot.allowance
         optional = [name for name in properties if name not in required]
-        names = [*required, *(name for name in optional if self._strategy.allowance)]
+        names = [*required, *optional[: 2 * max(spot.allowance, 0)]]
         parts = {name: self._member(merged, name) for name in names}
         simple = [name for name in names if self._sizes.is_simple(parts[name])]
-        nested = [name for name in names if name not in set(simple)]
+        nested = [name for name in names if not self._sizes.is_simple(parts[name])]
         for count, name in enumerate(simple):
             if name in required or (left - count > 0 and len(value) < highest):
                 self._put(value, name, parts[name], around, name in required)
