@@ -1,0 +1,184 @@
+"""The hub: who waits is told at the right moment, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from mock_mcp.core.broker import Status
+from mock_mcp.daemon.hub import Clock, Hub
+from mock_mcp.errors import MockMcpError
+from mock_mcp.limits import Limits
+from mock_mcp.types import Mock, MockRequest
+
+pytestmark = pytest.mark.asyncio
+
+
+class Peer:
+    def __init__(self, connection_id: int = 1, *, takes: bool = True) -> None:
+        self.connection_id = connection_id
+        self.takes = takes
+        self.told: list[Any] = []
+
+    def deliver(self, batch_id: str, mocks: tuple[Mock, ...]) -> bool:
+        self.told.append(("result", batch_id, mocks))
+        return self.takes
+
+    def fail(self, batch_id: str, error: MockMcpError) -> None:
+        self.told.append(("error", batch_id, error.code))
+
+    def replaced(self) -> None:
+        self.told.append("replaced")
+
+
+def with_run(hub: Hub, *capabilities: str, connection_id: int = 1, **peer: Any) -> Peer:
+    attached = Peer(connection_id, **peer)
+    hub.broker.open_run(hub.clock.now(), "run", connection_id, capabilities=capabilities)
+    hub.settle()
+    hub.attach("run", attached)
+    return attached
+
+
+def submit(hub: Hub, run_id: str = "run") -> str:
+    request = MockRequest("a", "/", "GET", msgspec.Raw(b'{"requestId":"a"}'))
+    batch = hub.broker.submit(hub.clock.now(), run_id, [request])
+    hub.settle()
+    return batch.id
+
+
+def claim(hub: Hub, token: str = "token") -> None:
+    assert hub.broker.claim(hub.clock.now(), "adapter", 30, token)
+    hub.settle()
+
+
+def provide(hub: Hub, batch_id: str) -> asyncio.Future[bool]:
+    hub.broker.provide(hub.clock.now(), "adapter", batch_id, "token", [Mock("a", 1)])
+    return hub.settle_delivery(batch_id)
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub(Limits(ack_timeout_s=0.02))
+
+
+async def test_waiting_ends_with_a_submission(hub: Hub) -> None:
+    with_run(hub)
+    waiting = asyncio.create_task(hub.wait_claimable(None, 60))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    submit(hub)
+    await waiting
+    hub.close()
+
+
+async def test_waiting_goes_on_when_another_was_faster(hub: Hub) -> None:
+    """It answers when something is claimable or the time is up (DESIGN section 4)."""
+    with_run(hub)
+    waiting = asyncio.create_task(hub.wait_claimable(None, 60))
+    await asyncio.sleep(0)
+    submit(hub)
+    claim(hub)  # before the waiting task has had its turn
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done(), "nothing is claimable and the time is not up"
+    submit(hub)
+    await waiting
+    assert hub.broker.claimable()[0] == 1
+    hub.close()
+
+
+async def test_waiting_for_a_run_ignores_others(hub: Hub) -> None:
+    with_run(hub)
+    waiting = asyncio.create_task(hub.wait_claimable("another", 60))
+    await asyncio.sleep(0)
+    submit(hub)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    hub.close()
+    await waiting
+
+
+async def test_an_expired_lease_wakes_by_the_timer(hub: Hub) -> None:
+    with_run(hub)
+    submit(hub)
+    assert hub.broker.claim(hub.clock.now(), "adapter", 0.01, "token")
+    hub.settle()
+    await hub.wait_claimable(None, 60)
+    assert hub.broker.claimable()[0] == 1
+    hub.close()
+
+
+async def test_without_ack_a_written_result_is_delivered(hub: Hub) -> None:
+    peer = with_run(hub)
+    batch_id = submit(hub)
+    claim(hub)
+    assert await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    assert peer.told == [("result", batch_id, (Mock("a", 1),))]
+    hub.close()
+
+
+async def test_without_ack_what_was_not_written_is_not_delivered(hub: Hub) -> None:
+    with_run(hub, takes=False)
+    batch_id = submit(hub)
+    claim(hub)
+    assert not await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    hub.close()
+
+
+async def test_with_ack_it_waits_for_the_acknowledgement(hub: Hub) -> None:
+    with_run(hub, "ack")
+    batch_id = submit(hub)
+    claim(hub)
+    waiter = provide(hub, batch_id)
+    again = provide(hub, batch_id)
+    assert not waiter.done()
+    hub.broker.acknowledge("run", batch_id)
+    hub.settle()
+    assert await hub.wait_delivered(batch_id, waiter)
+    assert await hub.wait_delivered(batch_id, again)
+    hub.close()
+
+
+async def test_the_acknowledgement_may_stay_away(hub: Hub) -> None:
+    with_run(hub, "ack")
+    batch_id = submit(hub)
+    claim(hub)
+    assert not await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    assert hub.broker.batch(batch_id).status is Status.FULFILLED
+    hub.close()
+
+
+async def test_the_older_connection_is_told_and_forgotten(hub: Hub) -> None:
+    older = with_run(hub, connection_id=1)
+    newer = with_run(hub, connection_id=2)
+    assert older.told == ["replaced"]
+    hub.detach("run", older)  # type: ignore[arg-type]
+    assert hub.peers == [newer]
+    hub.close()
+
+
+async def test_idle_counts_from_the_end_of_the_last_run() -> None:
+    now = [100.0]
+    hub = Hub(Limits(), clock=Clock(lambda: now[0]))
+    assert hub.idle_since == 100
+    with_run(hub)
+    assert hub.idle_since is None
+    now[0] = 500
+    hub.broker.close_run(now[0], "run", 1, clean=True)
+    hub.settle()
+    assert hub.idle_since == 500
+    hub.close()
+
+
+async def test_the_clock_shows_the_wall_and_decides_by_the_monotonic() -> None:
+    wall = [1_000_000.0]
+    clock = Clock(lambda: 50.0, lambda: wall[0])
+    assert clock.unix_ms(50) == 1_000_000_000
+    assert clock.unix_ms(51.5) == 1_000_001_500
+    assert clock.iso(50) == "1970-01-12T13:46:40.000Z"
+    wall[0] += 3600  # the wall clock was set: only what is shown changes
+    assert clock.now() == 50.0
