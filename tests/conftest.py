@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.daemons import DaemonProcess, ServedDaemon, kill_daemons, processes_of
 
 from mock_mcp.limits import Limits
+from support.daemons import DaemonProcess, ServedDaemon, kill_daemons, processes_of
 
 STRESS = os.environ.get("MOCK_MCP_STRESS") == "1"
 

@@ -5,6 +5,7 @@ Every test compares all the daemon shows of its state before and after, and uses
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from support.daemons import ServedDaemon
 from support.http import RawHttp, post, rpc
 from support.ws import BINARY, CONT, PING, TEXT, Closed, WsClient, encode_frame, request
@@ -314,17 +316,14 @@ class TestTestChannel:
         with nothing_changes_but_runs(daemon):
             client.sock.settimeout(10)
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                while True:
-                    client.sock.sendall(1000 * encode_frame(TEXT, b"x"))
+                flood_for_ever(client)
 
     @pytest.mark.parametrize(
         "head",
         [
             "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-            "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n",
-            "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 7\r\n",
+            "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n",
+            "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 7\r\n",
             "GET /test HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n",
         ],
     )
@@ -394,10 +393,8 @@ class TestControlChannel:
 
     def test_an_endless_head(self, busy: ServedDaemon) -> None:
         with nothing_changes(busy), RawHttp(busy.path) as http:
-            try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 http.send(b"POST /control HTTP/1.1\r\nX: " + b"x" * (8 * MIB))
-            except (BrokenPipeError, ConnectionResetError):
-                pass
             answer = http.read()
             assert answer.status in (400, 431)
             assert answer.body["id"] is None
@@ -469,14 +466,17 @@ def nothing_changes_but_runs(daemon: ServedDaemon) -> Any:
     return check()
 
 
+def flood_for_ever(client: WsClient) -> None:
+    while True:
+        client.sock.sendall(1000 * encode_frame(TEXT, b"x"))
+
+
 def flood(client: WsClient, data: bytes) -> None:
     """Send in the background whatever the daemon still takes."""
 
     def send() -> None:
-        try:
+        with contextlib.suppress(OSError):
             client.sock.sendall(data)
-        except OSError:
-            pass
 
     threading.Thread(target=send, daemon=True).start()
 

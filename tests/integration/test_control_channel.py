@@ -1,4 +1,4 @@
-"""The control channel as DESIGN section 4 fixes it: every method, every error, every HTTP status."""
+"""The control channel as DESIGN section 4 fixes it: methods, errors, HTTP statuses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from support.daemons import ServedDaemon
 from support.http import RawHttp, RpcError, connect, post, rpc
 from support.ws import WsClient, request

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.daemons import DaemonProcess, environment, listener_pid, processes_of
-from support.http import RawHttp, connect, post, rpc
-from support.ws import WsClient, encode_frame, eventually, request
 
 from mock_mcp.daemon import MockMcpDaemon
 from mock_mcp.errors import (
@@ -33,6 +30,9 @@ from mock_mcp.errors import (
 from mock_mcp.runtime.launch import ensure_daemon_running
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import compute_project_id
+from support.daemons import DaemonProcess, environment, listener_pid, processes_of
+from support.http import RawHttp, connect, post, rpc
+from support.ws import WsClient, encode_frame, eventually, request
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets and modes")
 
@@ -348,7 +348,7 @@ class TestForeignDaemon:
     async def test_embedding_raises(
         self, foreign: ForeignDaemon, project: Path, cache_dir: Path
     ) -> None:
-        with pytest.raises(VersionMismatch, match="(?i)stop"):
+        with pytest.raises(VersionMismatch, match=r"(?i)stop"):
             async with MockMcpDaemon(project, cache_dir=cache_dir):
                 pass
         assert foreign.untouched()
@@ -359,7 +359,7 @@ class TestForeignDaemon:
     ) -> None:
         if with_registry:
             foreign_registry(foreign, project)
-        with pytest.raises(VersionMismatch, match="(?i)stop"):
+        with pytest.raises(VersionMismatch, match=r"(?i)stop"):
             ensure_daemon_running(project, cache_dir=cache_dir, timeout_s=3)
         assert foreign.untouched()
 

@@ -1,4 +1,4 @@
-"""A JavaScript client on the npm package ``ws``, behaving as the 0.5 client does (DESIGN section 3)."""
+"""A client on the npm package ``ws`` that behaves as DESIGN section 3 says the 0.5 one does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.daemons import DaemonProcess
 from support.ws import HANG_S, request
 
@@ -100,7 +101,10 @@ def test_a_batch_is_answered(
     claim = control.claim()
     assert claim["batchId"] == "batch:js-1:1"
     assert claim["requests"] == [request("a", metadata=metadata), request("b", body=[1, None])]
-    mocks = [{"requestId": "a", "data": {"text": "é水😀" * 50_000}}, {"requestId": "b", "data": None}]
+    mocks = [
+        {"requestId": "a", "data": {"text": "é水😀" * 50_000}},
+        {"requestId": "b", "data": None},
+    ]
     assert control.provide(claim, mocks)["delivered"] is True
     assert client.until("message")["message"] == {
         "type": "BATCH_MOCK_RESULT",

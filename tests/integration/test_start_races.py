@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.daemons import environment, kill_daemons, listener_pid, processes_of
-from support.http import ControlClient
 
 from mock_mcp.runtime.project import compute_project_id
+from support.daemons import environment, kill_daemons, listener_pid, processes_of
+from support.http import ControlClient
 
 ROUNDS = 10 if os.environ.get("MOCK_MCP_STRESS") == "1" else 2
 RACERS = 20

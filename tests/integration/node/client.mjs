@@ -53,7 +53,8 @@ function connect() {
     clearTimeout(pongTimer);
     say({ event: "close", code, reason: reason.toString(), rejected: pending.size });
     pending.clear();
-    if (!stopping) setTimeout(connect, 1000);
+    if (stopping) process.exit(0);
+    setTimeout(connect, 1000);
   });
 }
 
@@ -67,7 +68,6 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   } else if (command.stop) {
     stopping = true;
     socket.close();
-    process.stdin.pause();
   }
 });
 
