@@ -8,6 +8,7 @@ dropped keyword by keyword and noted as a defect of the document: the rest still
 from __future__ import annotations
 
 import hashlib
+import operator
 import threading
 from collections import OrderedDict
 from functools import cached_property
@@ -34,6 +35,10 @@ BACKTRACK_LIMIT = 100_000
 MAX_VALUE_DEPTH = 200
 """Nesting of a value that is validated: the validator recurses on the C stack of its thread."""
 
+MAX_LOOKED_AT = 50
+"""Items of a list whose violations are looked for, when there are any among them."""
+
+_COUNTING = frozenset(("contains", "minContains", "minItems"))
 _MAX_DROPS = 100
 
 
@@ -84,7 +89,11 @@ class CompiledSchema:
         return not is_too_deep(value) and self._validator.is_valid(value)
 
     def errors(self, value: Any) -> list[ValidationError]:
-        """Return every violation of the schema; empty when ``value`` is valid.
+        """Return the violations of the schema; empty when ``value`` is valid.
+
+        All of them, except in long lists: when the first `MAX_LOOKED_AT` items show violations,
+        the items behind them are not looked at. Each error copies the value it is about, and
+        thousands of alike wrong items would take minutes to say the same.
 
         Raises:
             ValueError: The value is nested deeper than `MAX_VALUE_DEPTH`.
@@ -93,6 +102,11 @@ class CompiledSchema:
             raise ValueError(f"nested deeper than {MAX_VALUE_DEPTH} levels")
         if self._validator.is_valid(value):
             return []
+        head = _heads_of_lists(value)
+        if head is not value:
+            errors = [e for e in self._validator.iter_errors(head) if e.kind.name not in _COUNTING]
+            if errors:
+                return errors
         return list(self._validator.iter_errors(value))
 
     @cached_property
@@ -114,6 +128,19 @@ def is_too_deep(value: Any) -> bool:
             if isinstance(child, (dict, list))
         ]
     return bool(level)
+
+
+def _heads_of_lists(value: Any) -> Any:
+    """Return ``value`` with its lists cut to `MAX_LOOKED_AT` items; itself when none is longer."""
+    if isinstance(value, list):
+        items = [_heads_of_lists(item) for item in value[:MAX_LOOKED_AT]]
+        same = len(items) == len(value) and all(map(operator.is_, items, value))
+        return value if same else items
+    if isinstance(value, dict):
+        members = {key: _heads_of_lists(item) for key, item in value.items()}
+        same = all(map(operator.is_, members.values(), value.values()))
+        return value if same else members
+    return value
 
 
 def fingerprint(value: Any) -> str:

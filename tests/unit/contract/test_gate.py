@@ -202,14 +202,48 @@ def test_bodies_by_media_type(
     assert verdict.checked is checked
 
 
+def lone(schema: Any) -> dict[str, Any]:
+    return request("https://x.test/", metadata={"schema": schema})
+
+
 def test_violations_are_bounded_and_say_how_many_more(contracts: Contracts) -> None:
-    metadata = {"schema": {"type": "array", "items": {"type": "object", "required": ["a"]}}}
-    body: list[Any] = [{} for _ in range(100)] + [5]
-    verdict = contracts.check_mock(request("https://x.test/", metadata=metadata), Mock("r", body))
+    schema = {"type": "array", "items": {"type": "object", "required": ["a", "b"]}}
+    verdict = contracts.check_mock(lone(schema), Mock("r", [*[{}] * 40, 5]))
     assert len(verdict.violations) == MAX_VIOLATIONS + 1
-    assert verdict.violations[0].pointer == "/body/100"
+    assert verdict.violations[0].pointer == "/body/40"
     assert verdict.violations[-1].keyword == "more"
-    assert "51 more" in verdict.violations[-1].actual
+    assert "31 more" in verdict.violations[-1].actual
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ([{}] * 20_000, 50),
+        ([{"a": 1}] * 20_000 + [{}], 1),
+        ({"x": [[{}] * 9_000]}, 50),
+        ([{"a": 1}] * 70, 1),
+    ],
+)
+def test_long_lists_are_judged_whole_and_explained_by_their_head(
+    contracts: Contracts, body: Any, expected: int
+) -> None:
+    lists = {
+        "items": {"anyOf": [{"$ref": "#/$defs/list"}, {"$ref": "#/$defs/item"}]},
+        "type": "array",
+    }
+    item = {"type": "object", "required": ["a"]}
+    schema = {
+        "properties": {"x": {"$ref": "#/$defs/list"}},
+        "items": item,
+        "minItems": 60,
+        "maxItems": 69,
+        "$defs": {"list": lists, "item": item},
+    }
+    if len(body) > 70:
+        del schema["maxItems"]
+    verdict = contracts.check_mock(lone(schema), Mock("r", body))
+    assert len(verdict.violations) == expected
+    assert "minItems" not in {violation.keyword for violation in verdict.violations}
 
 
 def test_excerpts_are_bounded(contracts: Contracts) -> None:
