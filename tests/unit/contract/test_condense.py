@@ -109,7 +109,12 @@ def assert_suffices(schema: Any, view: Condensed, label: str = "") -> bool:
     except CannotSample:
         return False
     in_full = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-    errors = [error.message for error in in_full.iter_errors(answer)]
+    errors = [
+        error.message
+        for error in in_full.iter_errors(answer)
+        # only_needed hides the other branches of a oneOf, which a reader of the view can see
+        if "under more than one of the schemas listed in the 'oneOf'" not in error.message
+    ]
     assert not errors, (label, answer, errors)
     return True
 
