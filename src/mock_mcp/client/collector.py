@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import itertools
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from mock_mcp.client.encode import encode_request
 from mock_mcp.client.engine import Engine, Settings
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
-from mock_mcp.errors import ClientClosed, ForkedClient, MockMcpDisabled
+from mock_mcp.errors import ClientClosed, ForkedClient, InvalidParams, MockMcpDisabled
 from mock_mcp.types import Mock
 
 __all__ = ["BatchMockCollector", "SyncBatchMockCollector"]
@@ -36,7 +35,6 @@ class _Collector:
         self._settings = settings
         self._police = police
         self._engine = engine
-        self._numbers = itertools.count(1)
         self._pending: dict[str, Ticket] = {}
         self._pending_lock = threading.Lock()
         self._closed = False
@@ -65,14 +63,19 @@ class _Collector:
                 "Mocks are off: set the environment variable MOCK_MCP=1 (or pass enabled=True to "
                 "connect) to request them from an assistant."
             )
-        if os.getpid() != engine.pid:
-            raise ForkedClient(
-                f"This client was connected in process {engine.pid} and is used in its fork "
-                f"{os.getpid()}; connect again in the child process."
-            )
+        self._check_process()
         if self._closed:
             raise ClientClosed("The client is closed; connect again to request mocks.")
-        request_id = f"r{next(self._numbers)}"
+        for text in (endpoint, method):
+            if not isinstance(text, str) or not text.isprintable():
+                raise InvalidParams(f"endpoint and method must be printable text, not {text!a}.")
+        if timeout_s is _UNSET:
+            timeout_s = self._settings.timeout_s
+        elif timeout_s is not None and not _is_duration(timeout_s):
+            raise InvalidParams(
+                f"timeout_s must be a positive number of seconds or None, not {timeout_s!r}."
+            )
+        request_id = engine.next_request_id()
         request = {
             "requestId": request_id,
             "endpoint": endpoint,
@@ -83,19 +86,25 @@ class _Collector:
             request["contract"] = chosen
         police.check(request, stacklevel=3)
         json = encode_request(request, self._settings.limits, stacklevel=3)
-        if timeout_s is _UNSET:
-            timeout_s = self._settings.timeout_s
         ticket = Ticket(request_id, f"{method} {endpoint}", json, timeout_s)
         with self._pending_lock:
             self._pending[request_id] = ticket
         ticket.future.add_done_callback(lambda _: self._settled(request_id))
         return engine, ticket
 
+    def _check_process(self) -> None:
+        if self._engine is not None and os.getpid() != self._engine.pid:
+            raise ForkedClient(
+                f"This client was connected in process {self._engine.pid} and is used in its fork "
+                f"{os.getpid()}; connect again in the child process."
+            )
+
     def _settled(self, request_id: str) -> None:
         with self._pending_lock:
             self._pending.pop(request_id, None)
 
     def _pending_now(self) -> list[concurrent.futures.Future[Mock]]:
+        self._check_process()
         with self._pending_lock:
             return [ticket.future for ticket in self._pending.values()]
 
@@ -141,6 +150,7 @@ class BatchMockCollector(_Collector):
             BatchRefused, BatchGivenUp, BatchExpired: The daemon says why there is no answer.
             ClientClosed, RunReplaced, ForkedClient, DaemonUnreachable: The client cannot go on.
             LimitExceeded: The request is too large.
+            InvalidParams: An argument cannot be used.
         """
         fields = {"body": body, "headers": headers, "metadata": metadata}
         engine, ticket = self._ticket(endpoint, method, timeout_s, contract, fields)
@@ -160,6 +170,8 @@ class BatchMockCollector(_Collector):
             MockMcpError: The first failure among them.
         """
         pending = {asyncio.wrap_future(future) for future in self._pending_now()}
+        for waiter in pending:  # one failure is raised here; the others are their callers' matter
+            waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             _raise_first(task.exception() for task in done if not task.cancelled())
@@ -250,6 +262,10 @@ class SyncBatchMockCollector(_Collector):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < float("inf")
 
 
 def _raise_first(errors: Iterable[BaseException | None]) -> None:

@@ -23,6 +23,10 @@ __all__ = ["encode_request"]
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DROPPED: Any = object()
 _PATHS_SHOWN = 10
+_FRAME_DEPTH = 2
+"""Levels of nesting that the message puts around a request."""
+_INTEGER_BITS = 4096
+"""Integers beyond this have no JSON that peers can read."""
 
 
 def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int) -> msgspec.Raw:
@@ -37,20 +41,22 @@ def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int
         LimitExceeded: It nests too deep or is too large for one frame.
     """
     present = {name: value for name, value in fields.items() if value is not None}
+    depth = limits.depth - _FRAME_DEPTH
     try:
         text = _encode(present).encode()
     except (TypeError, ValueError, RecursionError):
         dropped: list[str] = []
-        kept = _clean(present, "", dropped, limits.depth)
-        shown = ", ".join(dropped[:_PATHS_SHOWN])
-        more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
-        warnings.warn(
-            f"Left out of the mock request, because they are not JSON: {shown}{more}.",
-            DroppedValueWarning,
-            stacklevel=stacklevel + 1,
-        )
+        kept = _clean(present, "", dropped, depth, ())
         text = _encode(kept).encode()
-    check_depth(text, limits.depth)
+        if dropped:
+            shown = ", ".join(dropped[:_PATHS_SHOWN])
+            more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
+            warnings.warn(
+                f"Left out of the mock request, because they are not JSON: {shown}{more}.",
+                DroppedValueWarning,
+                stacklevel=stacklevel + 1,
+            )
+    check_depth(text, depth)
     # Half a frame leaves room for the message around it.
     if len(text) > limits.frame_bytes // 2:
         raise LimitExceeded(
@@ -60,34 +66,51 @@ def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int
     return msgspec.Raw(text)
 
 
-def _clean(value: Any, path: str, dropped: list[str], depth: int) -> Any:
-    """Return the JSON part of a value, or ``_DROPPED``; note what was left out."""
+def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[int, ...]) -> Any:
+    """Return the JSON part of a value, or ``_DROPPED``; note what was left out.
+
+    ``around`` are the ids of the containers the value is in: one that is among them is a cycle.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if value.isascii() or _is_utf8(value):
+        if _is_utf8(value):
             return str(value)
     elif isinstance(value, int):
-        if value.bit_length() <= 64 or _is_short(value):
+        if value.bit_length() <= _INTEGER_BITS:
             return int(value)
     elif isinstance(value, float):
         if math.isfinite(value):
             return float(value)
-    elif depth > 0 and isinstance(value, Mapping):
-        kept = {}
+    elif depth > 0 and id(value) not in around and isinstance(value, Mapping):
+        around = (*around, id(value))
+        members = {}
         for key, item in value.items():
-            if not isinstance(key, str | int | float):
-                dropped.append(f"{path}[{key!r}]")
+            if not _is_key(key):
+                dropped.append(f"{path}[{key!a}]")
                 continue
-            clean = _clean(item, f"{path}.{key}" if path else str(key), dropped, depth - 1)
+            clean = _clean(item, f"{path}.{key}" if path else str(key), dropped, depth - 1, around)
             if clean is not _DROPPED:
-                kept[str(key)] = clean
-        return kept
-    elif depth > 0 and isinstance(value, list | tuple):
-        items = (_clean(item, f"{path}[{i}]", dropped, depth - 1) for i, item in enumerate(value))
+                members[key] = clean
+        return members
+    elif depth > 0 and id(value) not in around and isinstance(value, list | tuple):
+        around = (*around, id(value))
+        items = (
+            _clean(item, f"{path}[{index}]", dropped, depth - 1, around)
+            for index, item in enumerate(value)
+        )
         return [item for item in items if item is not _DROPPED]
     dropped.append(f"{path} ({type(value).__name__})")
     return _DROPPED
+
+
+def _is_key(key: Any) -> bool:
+    """Tell whether the encoder makes text of a key, as JavaScript would."""
+    if isinstance(key, str):
+        return _is_utf8(key)
+    if isinstance(key, float):
+        return math.isfinite(key)
+    return key is None or isinstance(key, int)
 
 
 def _is_utf8(text: str) -> bool:
@@ -96,7 +119,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_short(number: int) -> bool:
-    return number.bit_length() <= 4096

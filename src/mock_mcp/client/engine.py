@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -89,10 +90,12 @@ class Engine:
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._lock = threading.Lock()  # guards the inbox and its end
         self._inbox: list[tuple[list[Ticket], float]] | None = []
+        self._request_numbers = itertools.count(1)
         # Everything below belongs to the thread.
         self._failure: MockMcpError | None = None
         self._batching: Batching[Ticket] = Batching(settings.max_batch_size)
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._delayed: set[Ticket] = set()  # answered, and held back for their delay
         self._link: WebSocketLink | None = None
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
@@ -114,6 +117,10 @@ class Engine:
         self._thread.start()
         _engines.add(self)
         return self._started
+
+    def next_request_id(self) -> str:
+        """Return a request id that is unique in this run."""
+        return f"r{next(self._request_numbers)}"
 
     def submit(self, tickets: list[Ticket], debounce_s: float) -> None:
         """Queue requests; they leave together with others within ``debounce_s``."""
@@ -271,6 +278,9 @@ class Engine:
             for ticket in group:
                 self._fail(ticket, error)
         self._session.fail_all(error)
+        for ticket in list(self._delayed):
+            self._fail(ticket, error)
+        self._delayed.clear()
         if not self._started.done():
             self._started.set_exception(error)
 
@@ -340,9 +350,15 @@ class Engine:
     def _answer(self, ticket: Ticket, mock: Mock) -> None:
         _stop_timer(ticket)
         if mock.delay_ms:
-            self._loop.call_later(mock.delay_ms / 1000, _resolve, ticket, mock)
+            self._delayed.add(ticket)
+            self._loop.call_later(mock.delay_ms / 1000, self._resolve, ticket, mock)
         else:
-            _resolve(ticket, mock)
+            self._resolve(ticket, mock)
+
+    def _resolve(self, ticket: Ticket, mock: Mock) -> None:
+        self._delayed.discard(ticket)
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            ticket.future.set_result(mock)
 
     def _fail(self, ticket: Ticket, error: MockMcpError) -> None:
         _stop_timer(ticket)
@@ -436,11 +452,6 @@ def _stop_timer(ticket: Ticket) -> None:
     if ticket.timer is not None:
         ticket.timer.cancel()
         ticket.timer = None
-
-
-def _resolve(ticket: Ticket, mock: Mock) -> None:
-    with contextlib.suppress(concurrent.futures.InvalidStateError):
-        ticket.future.set_result(mock)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -99,6 +99,7 @@ class Session:
         self._batches: dict[str, dict[str, Ticket]] = {}
         self._batch_number = 0
         self._session = 0
+        self._named: set[str] = set()
 
     @property
     def waits(self) -> bool:
@@ -109,6 +110,7 @@ class Session:
         """Begin a connection attempt: the first frame to send."""
         self._session += 1
         self.ready = False
+        self._named = set(self._batches)
         return encode_message(
             HelloTest(
                 token,
@@ -152,7 +154,11 @@ class Session:
                 if message.protocol != PROTOCOL:
                     raise VersionMismatch(_foreign(message))
                 self.ready = True
-                return [self._request(batch_id) for batch_id in self._batches]
+                gone = self._named - self._batches.keys()  # cancelled since the hello
+                return [
+                    *(encode_message(BatchCancel(batch_id)) for batch_id in sorted(gone)),
+                    *(self._request(batch_id) for batch_id in self._batches),
+                ]
             case BatchMockResult():
                 batch = self._batches.pop(message.batch_id, {})
                 for mock in message.mocks:

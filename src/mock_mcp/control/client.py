@@ -165,6 +165,7 @@ class DaemonClient:
         self._token = token
         self._logger = logger or logging.getLogger(__name__)
         self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()
         self._next_id = 0
         self._checked = False
         self._closed = False
@@ -191,7 +192,7 @@ class DaemonClient:
         """Close the kept connections; calls under way end with `DaemonUnreachable`."""
         self._closed = True
         idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection in (*idle, *self._busy):
             connection.close()
 
     async def health(self) -> Health:
@@ -312,11 +313,14 @@ class DaemonClient:
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connection()
+                self._busy.add(connection)
                 try:
                     answer = await connection.exchange(request)
                 except BaseException:
                     connection.close()  # an unfinished exchange cannot be followed by another
                     raise
+                finally:
+                    self._busy.discard(connection)
         except TimeoutError:
             raise DaemonUnreachable(
                 f"The daemon did not answer within {timeout_s:g} s; it is stopped or overloaded."
