@@ -195,7 +195,7 @@ class TestRegistry:
         def read() -> None:
             try:
                 cache.read(ID)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the test looks at it
                 outcome.append(exc)
 
         thread = threading.Thread(target=read)
