@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
-import logging
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-import pytest_asyncio
-from support.daemons import ServedDaemon, environment
-from support.ws import HANG_S, eventually
 
 import mock_mcp
-from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import (
     BatchExpired,
     BatchGivenUp,
@@ -35,128 +26,19 @@ from mock_mcp.errors import (
     RequestTimeout,
 )
 from mock_mcp.limits import Limits
-from mock_mcp.types import Claim, Mock
+from mock_mcp.types import Mock
+from support.responder import Responder, endpoints, respond_to, until
+from support.ws import HANG_S, eventually
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
 on_loop = pytest.mark.asyncio
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork of POSIX")
 NOBODY_S = 0.2
 """How long a request waits that nobody will answer."""
 
 
-def known(reason: str) -> pytest.MarkDecorator:
-    """Mark a defect that is known; the mark goes when the defect does."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-# -- The other side --------------------------------------------------------------------------
-
-
-class Responder:
-    """Whoever answers: it claims batches and provides mocks over the control channel."""
-
-    def __init__(self, client: DaemonClient) -> None:
-        self.client = client
-
-    async def claim(self, run_id: str | None = None) -> Claim:
-        """Wait until something can be claimed, and claim it."""
-        waiting = await self.client.wait_for_batch(15_000, run_id=run_id)
-        assert waiting.pending, "nothing became claimable"
-        claim = await self.client.claim_next_batch("responder", run_id=run_id)
-        assert claim is not None
-        return claim
-
-    async def provide(self, claim: Claim, **fields: Any) -> bool:
-        """Answer every request with its own endpoint (or ``data``); tell whether it arrived."""
-        mocks = [
-            Mock(request["requestId"], **{"data": request["endpoint"], **fields})
-            for request in claim.requests
-        ]
-        return await self.provide_mocks(claim, mocks)
-
-    async def provide_mocks(self, claim: Claim, mocks: list[Mock]) -> bool:
-        provided = await self.client.provide_batch(
-            "responder", claim.batch_id, claim.claim_token, mocks
-        )
-        return provided.delivered
-
-    async def serve(self) -> None:
-        """Answer everything with its endpoint."""
-        while True:
-            await self.client.wait_for_batch(15_000)
-            while claim := await self.client.claim_next_batch("responder"):
-                await self.provide(claim)
-
-    async def batches(self) -> list[Any]:
-        return await self.client.list_batches()
-
-    async def total(self) -> int:
-        return (await self.client.get_status()).total_batches
-
-
-async def until(what: Callable[[], Awaitable[Any]]) -> Any:
-    """Return the first true result; for outcomes that no message announces."""
-    async with asyncio.timeout(HANG_S):
-        while not (result := await what()):
-            await asyncio.sleep(0.005)
-    return result
-
-
-def endpoints(batch: Any) -> list[str]:
-    return [request["endpoint"] for request in batch.requests]
-
-
-@pytest.fixture
-def served(daemon: ServedDaemon) -> Iterator[ServedDaemon]:
-    """A daemon whose every batch is answered with its endpoints."""
-
-    async def begin() -> asyncio.Task[None]:
-        client = DaemonClient.of(daemon.info)
-        task = asyncio.get_running_loop().create_task(Responder(client).serve())
-        task.add_done_callback(lambda _: asyncio.ensure_future(client.close()))
-        return task
-
-    async def end(task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.wait({task})
-
-    task = daemon.run(begin())
-    yield daemon
-    daemon.run(end(task))
-
-
-@pytest_asyncio.fixture
-async def responder(daemon: ServedDaemon) -> AsyncIterator[Responder]:
-    async with DaemonClient.of(daemon.info) as client:
-        yield Responder(client)
-
-
-@pytest.fixture
-def connect(project: Path, cache_dir: Path) -> Callable[..., Any]:
-    return functools.partial(
-        mock_mcp.connect, project_root=project, cache_dir=cache_dir, enabled=True
-    )
-
-
-@pytest.fixture
-def connect_sync(project: Path, cache_dir: Path) -> Callable[..., Any]:
-    return functools.partial(
-        mock_mcp.connect_sync, project_root=project, cache_dir=cache_dir, enabled=True
-    )
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No thread of a client stays, nothing is unclosed, and no error was only logged."""
-    yield
-    eventually(lambda: not client_threads())
-    gc.collect()
-    records = [each for when in ("setup", "call", "teardown") for each in caplog.get_records(when)]
-    errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
-    assert not errors, errors
-
-
-def client_threads() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name == "mock-mcp-client"]
+async def gone(responder: Responder) -> bool:
+    return await responder.batches() == []
 
 
 # -- Asking and answering ----------------------------------------------------------------------
@@ -340,15 +222,15 @@ async def test_a_batch_too_large_for_a_frame_is_split(project, cache_dir, start_
     limits = {"frame_bytes": 65_536}
     daemon = start_daemon(**limits)
     async with (
-        DaemonClient.of(daemon.info) as control,
+        respond_to(daemon.info) as responder,
         mock_mcp.connect(
             project_root=project, cache_dir=cache_dir, enabled=True, limits=Limits(**limits)
         ) as client,
     ):
-        serve = asyncio.create_task(Responder(control).serve())
+        serve = asyncio.create_task(responder.serve())
         asked = [client.request_mock(f"/{n}", body="é" * 10_000) for n in range(10)]
         assert [mock.data for mock in await asyncio.gather(*asked)] == [f"/{n}" for n in range(10)]
-        assert 1 < await Responder(control).total() < 10
+        assert 1 < await responder.total() < 10
         serve.cancel()
         await asyncio.wait({serve})
 
@@ -431,12 +313,8 @@ async def test_a_batch_nobody_waits_for_is_gone(connect, responder):
         asked = [client.request_mock(f"/{n}", timeout_s=NOBODY_S) for n in range(3)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(each) for each in outcomes} == {RequestTimeout}
-        await until(lambda: _none(responder))
+        await until(lambda: gone(responder))
         assert await responder.total() == 1
-
-
-async def _none(responder: Responder) -> bool:
-    return await responder.batches() == []
 
 
 @on_loop
@@ -447,7 +325,7 @@ async def test_a_cancelled_task_cancels_at_the_daemon(connect, responder):
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
-        await until(lambda: _none(responder))
+        await until(lambda: gone(responder))
         assert not await responder.provide(claim)  # taken, and said to have reached nobody
 
 
@@ -473,7 +351,7 @@ async def test_a_timeout_of_the_caller_cancels(connect, responder):
     async with connect(timeout_s=None) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.request_mock("/a"), NOBODY_S)
-        await until(lambda: _none(responder))
+        await until(lambda: gone(responder))
 
 
 @on_loop
@@ -487,10 +365,9 @@ async def test_a_failing_task_group_cancels_its_requests(connect, responder):
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.request_mock("/a"))
                 group.create_task(fail())
-        await until(lambda: _none(responder))
+        await until(lambda: gone(responder))
 
 
-@known("timeout_s is used unchecked on the client's thread")
 @on_loop
 @pytest.mark.parametrize("timeout_s", ["5", 0, -1, float("nan")])
 async def test_a_wrong_timeout_harms_nobody_else(connect, served, timeout_s):
@@ -501,7 +378,7 @@ async def test_a_wrong_timeout_harms_nobody_else(connect, served, timeout_s):
                 client.request_mock("/right"),
                 return_exceptions=True,
             ),
-            5,
+            2,
         )
         assert isinstance(wrong, mock_mcp.MockMcpError)
         assert not isinstance(wrong, RequestTimeout)
@@ -523,14 +400,13 @@ async def test_a_delay_postpones_its_own_mock_only(connect, responder):
         assert (await late).data == 1
 
 
-@known("a delayed mock is forgotten at close and its request waits for ever")
 @on_loop
 async def test_close_fails_a_mock_that_is_delayed(connect, responder):
     client = await connect()
     asked = asyncio.create_task(client.request_mock("/late"))
     assert await responder.provide(await responder.claim(), delay_ms=600_000)
     await client.close()
-    await asyncio.wait({asked}, timeout=2)
+    await asyncio.wait({asked}, timeout=1)
     try:
         assert asked.done()
         assert isinstance(asked.exception(), ClientClosed)
@@ -575,7 +451,6 @@ async def test_waiting_raises_the_first_failure_at_once(connect, responder):
         assert asked[1].exception()
 
 
-@known("exceptions of the others are never retrieved")
 @on_loop
 async def test_waiting_for_many_that_fail_raises_one_and_leaves_no_noise(connect, responder):
     noise: list[Any] = []
@@ -784,7 +659,6 @@ async def test_a_batch_that_outlives_its_time_fails(start_daemon, connect):
             await client.request_mock("/a")
 
 
-@known("a request without endpoint is sent and its whole batch refused")
 @on_loop
 async def test_an_endpoint_that_is_not_text_fails_alone(connect, served):
     async with connect() as client:
@@ -817,17 +691,13 @@ def test_a_warning_points_at_the_calling_line(connect_sync, served):
         assert warning.filename == __file__
 
 
-def _TOO_DEEP(levels: int) -> Any:  # noqa: N802 - a parameter with its mark
-    return pytest.param(levels, marks=known("the frame is two levels deeper than the request"))
-
-
 @on_loop
-@pytest.mark.parametrize("levels", [190, _TOO_DEEP(197), 199, 500, _TOO_DEEP(100_000)])
+@pytest.mark.parametrize("levels", [190, 197, 199, 500, 100_000])
 async def test_a_deep_value_is_sent_or_refused_but_never_left_hanging(connect, served, levels):
     value: Any = 1
     for _ in range(levels):
         value = [value]
-    async with connect(timeout_s=3) as client:
+    async with connect(timeout_s=1.5) as client:
         deep, plain = await asyncio.gather(
             _ignoring_warnings(client.request_mock("/deep", metadata={"x": value})),
             client.request_mock("/plain"),
@@ -847,56 +717,6 @@ async def _ignoring_warnings(awaitable: Awaitable[Any]) -> Any:
 
 
 # -- The process ends ----------------------------------------------------------------------------
-
-
-class Script:
-    """A Python process that imports the client; any warning ends it."""
-
-    def __init__(self, project: Path, cache: Path, code: str) -> None:
-        head = f"""
-            import asyncio, os, signal, sys, threading, time
-            import mock_mcp
-            WHERE = dict(project_root={str(project)!r}, enabled=True, timeout_s=None)
-            def say(*words):
-                print(*words, flush=True)
-        """
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(head) + textwrap.dedent(code)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(cache),
-            text=True,
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        assert line, self.end()
-        return line
-
-    def end(self) -> tuple[int, str, str]:
-        """Return exit code, output and errors of a process that ends by itself."""
-        out, err = self.process.communicate(timeout=HANG_S)
-        return self.process.returncode, out, err
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate(timeout=HANG_S)
-
-
-@pytest.fixture
-def script(project: Path, cache_dir: Path) -> Iterator[Callable[[str], Script]]:
-    scripts: list[Script] = []
-
-    def start(code: str) -> Script:
-        scripts.append(Script(project, cache_dir, code))
-        return scripts[-1]
-
-    yield start
-    for each in scripts:
-        each.close()
 
 
 def test_a_process_that_closed_exits_at_once(script, daemon):
@@ -1029,7 +849,6 @@ def test_a_fork_is_told_to_connect_again_and_the_parent_goes_on(script, served):
     assert process.end() == (0, expected, "")
 
 
-@known("the fork waits for a thread that is its parent's")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_waiting_for_the_parents_requests_in_a_fork_does_not_hang(script, daemon):
     process = script("""
@@ -1041,7 +860,7 @@ def test_waiting_for_the_parents_requests_in_a_fork_does_not_hang(script, daemon
             time.sleep(0.01)
         pid = os.fork()
         if not pid:
-            signal.alarm(3)
+            signal.alarm(1)
             try:
                 client.wait_for_pending_requests()
             except mock_mcp.MockMcpError as exc:

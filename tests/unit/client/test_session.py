@@ -22,11 +22,6 @@ from mock_mcp.limits import Limits
 from mock_mcp.types import Mock, TestMeta
 
 
-def known(reason: str) -> pytest.MarkDecorator:
-    """Mark a defect that is known; the mark goes when the defect does."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 ACK = {"type": "HELLO_ACK", "runId": "run", "protocol": 1, "capabilities": ["ack"]}
 
 
@@ -224,7 +219,6 @@ def test_what_was_cancelled_while_away_is_not_submitted_again(attached):
     assert ids(frame) == ["b"]
 
 
-@known("the hello named it, and nobody takes it back")
 def test_a_batch_cancelled_between_hello_and_its_acknowledgement_is_cancelled_at_the_daemon(
     attached,
 ):

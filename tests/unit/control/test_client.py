@@ -426,7 +426,6 @@ async def test_after_close_every_call_is_refused(peer, client):
     assert peer.connections == 0
 
 
-@pytest.mark.xfail(strict=True, reason="only idle connections are closed")
 async def test_close_ends_the_calls_under_way(peer, client):
     peer.answers = [asyncio.get_running_loop().create_future()]
     call = asyncio.create_task(client.wait_for_batch(60_000))
