@@ -1,0 +1,116 @@
+"""Where the recording of a test, or of a fixture scope, lives: one name for one test, everywhere.
+
+``<test dir>/__mocks__/<module>/<test>.json``. A name that every file system takes as it is
+(``test_pay.json``, ``TestCart.test_add.json``, ``test_pay[eur]`` as ``test_pay-eur.json``) is kept;
+any other is made safe and marked with ``~`` and a hash of the exact name, so two tests never share
+a file: not with odd parameters, not on a file system that ignores case, not when names are cut.
+The case of a class is kept without a hash, because that is how people look for it; two classes
+that differ only in case are told apart by the test id inside the file (`store`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+__all__ = ["DIRECTORY", "Place", "Scope", "locate", "locate_scope", "names_of"]
+
+DIRECTORY = "__mocks__"
+STEM_CHARS = 100
+"""Longest file name without extension: leaves room for sidecar suffixes and long directories."""
+
+Scope = Literal["class", "module", "package", "session"]
+
+_CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
+_TEST = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:\[(?P<parameters>[a-z0-9_-]+)\])?")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")
+_HASH_LIKE = re.compile(r"[0-9a-f]{16}")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever their extension."""
+
+
+class Place(NamedTuple):
+    """The file of a recording, and the id of its test or scope as the file states it.
+
+    The id begins with the name of the test's file, not with its directories: it stays the same
+    wherever pytest is started and when a directory is moved.
+    """
+
+    path: Path
+    test: str
+
+
+def locate(test_file: Path, names: Sequence[str]) -> Place:
+    """Return where the recording of a test lives.
+
+    Args:
+        test_file: The test's file.
+        names: Its classes, outermost first, and its name with parameters (see `names_of`).
+    """
+    test = "::".join([test_file.name, *names])
+    return Place(_directory(test_file) / f"{_stem(names)}.json", test)
+
+
+def locate_scope(scope: Scope, where: Path, classes: Sequence[str] = ()) -> Place:
+    """Return where the recording of the calls that a scope's fixtures make lives.
+
+    Args:
+        scope: The scope of the fixture.
+        where: The test's file for a class or module; for a package its directory, for the session
+            the root directory of the tests.
+        classes: For a class: its name, outer classes first.
+    """
+    if scope == "class":
+        stem = _stem(classes, prefix="_class.")
+        return Place(_directory(where) / f"{stem}.json", "::".join([where.name, *classes]))
+    if scope == "module":
+        return Place(_directory(where) / "_module.json", where.name)
+    return Place(where / DIRECTORY / f"_{scope}.json", scope)
+
+
+def names_of(node_id: str) -> tuple[str, list[str]]:
+    """Return the file, and the names below it, of a pytest node id.
+
+    ``"t/test_a.py::TestB::test_c[x::y]"`` gives ``("t/test_a.py", ["TestB", "test_c[x::y]"])``.
+    """
+    file, _, rest = node_id.partition("::")
+    name, bracket, parameters = rest.partition("[")
+    names = name.split("::") if name or bracket else []
+    if names:
+        names[-1] += bracket + parameters
+    return file, names
+
+
+def _directory(test_file: Path) -> Path:
+    module = test_file.stem if test_file.suffix == ".py" else test_file.name
+    return test_file.parent / DIRECTORY / module
+
+
+def _stem(names: Sequence[str], prefix: str = "") -> str:
+    *classes, test = names
+    plain = _plain(classes, test) if not prefix else _plain(names, None)
+    if plain is not None and len(prefix + plain) <= STEM_CHARS:
+        return prefix + plain
+    exact = "::".join(names)
+    digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    readable = prefix + _UNSAFE.sub("-", ".".join(names)).strip("-.")
+    if _DEVICE.fullmatch(readable):
+        readable = f"-{readable}"
+    return f"{readable[: STEM_CHARS - 11]}~{digest}"
+
+
+def _plain(classes: Sequence[str], test: str | None) -> str | None:
+    """Return the names joined, when no other names give the same text; else None."""
+    if not all(_CLASS.fullmatch(name) and not _DEVICE.fullmatch(name) for name in classes):
+        return None
+    if test is None:
+        return ".".join(classes)
+    found = _TEST.fullmatch(test)
+    if found is None or _DEVICE.fullmatch(test) or _HASH_LIKE.fullmatch(test):
+        return None
+    parameters = found["parameters"]
+    last = found["name"] if parameters is None else f"{found['name']}-{parameters}"
+    return ".".join([*classes, last])

@@ -1,0 +1,259 @@
+"""What may be written down: headers by allow-list, secrets replaced, before writing and matching.
+
+A call is cleaned by the same code when it is recorded and when it is looked for, so a request with
+a new token still finds its recording. Cleaning twice changes nothing. Secrets are found by the name
+of their field (header, query parameter, form field, key at any depth of a body), compared without
+case, hyphens and underscores, and exactly: ``token`` is one, ``max_tokens`` is not.
+
+Requests come from the code under test and are always cleaned. Of the answers only those of the real
+API are: what an assistant, an example or a person wrote for the test holds no secret, and replacing
+its ``access_token`` would make replay differ from the run that passed, or break the contract.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from mock_mcp.recordings.format import (
+    Headers,
+    RecordedInteraction,
+    RecordedRequest,
+    RecordedResponse,
+)
+from mock_mcp.wire.json import encode
+
+__all__ = ["PLACEHOLDER", "REQUEST_HEADERS", "RESPONSE_HEADERS", "SECRETS", "Redaction"]
+
+PLACEHOLDER = "REDACTED"
+
+REQUEST_HEADERS = ("content-type",)
+"""Request headers that are recorded: what a reader needs to understand the body."""
+
+RESPONSE_HEADERS = (
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-language",
+    "content-location",
+    "content-type",
+    "etag",
+    "last-modified",
+    "link",
+    "location",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "www-authenticate",
+)
+"""Headers of live answers that are recorded: what client code acts on, no noise."""
+
+SECRETS = (
+    *("authorization", "proxy-authorization", "cookie", "set-cookie"),
+    *("token", "access-token", "auth-token", "bearer-token", "csrf-token", "device-token"),
+    *("id-token", "oauth-token", "private-token", "refresh-token", "security-token"),
+    *("session-token", "xsrf-token", "x-access-token", "x-auth-token", "x-csrf-token"),
+    *("x-xsrf-token", "x-vault-token", "x-amz-security-token", "job-token", "bot-token"),
+    *("api-key", "x-api-key", "api-token", "x-api-token", "x-goog-api-key", "x-functions-key"),
+    *("ocp-apim-subscription-key", "subscription-key", "dd-api-key", "dd-application-key"),
+    *("access-key", "access-key-id", "aws-access-key-id", "aws-secret-access-key"),
+    *("secret", "secret-key", "secret-access-key", "client-secret", "private-key"),
+    *("signing-secret", "webhook-secret", "sig", "x-amz-signature", "x-amz-credential"),
+    *("x-goog-signature", "x-goog-credential", "x-hub-signature", "x-hub-signature-256"),
+    *("password", "passwd", "pwd", "passphrase", "current-password", "new-password"),
+    *("old-password", "password-confirmation", "confirm-password", "credentials"),
+    *("assertion", "client-assertion", "code-verifier", "session-id", "sessionid"),
+)
+"""Names of fields whose values are secrets; case, hyphens and underscores do not matter."""
+
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
+_PARAMETER = re.compile(r"(?P<lead>^|[?&])(?P<name>[^=&?#\s<>\"]+)=(?P<value>[^&#\s<>\"]*)")
+_COOKIE = re.compile(r"(?P<name>[^=;,\s]+)=(?P<value>[^;]*)")
+_BOUNDARY = re.compile(r";\s*boundary=(?:\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+class Redaction:
+    """Decide what of a call is written, and clean it.
+
+    Args:
+        names: More names of fields that hold secrets.
+        keep: Names out of `SECRETS` that are harmless here.
+        request_headers: More request headers to record; ``*`` matches any characters.
+        response_headers: More headers of live answers to record.
+        enabled: False leaves values as they are; the header lists still apply.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: Iterable[str] = (),
+        keep: Iterable[str] = (),
+        request_headers: Iterable[str] = (),
+        response_headers: Iterable[str] = (),
+        enabled: bool = True,
+    ) -> None:
+        secrets = {_folded(name) for name in (*SECRETS, *names)} - {_folded(name) for name in keep}
+        self._secrets = frozenset(secrets) if enabled else frozenset()
+        self._request_headers = _allowed((*REQUEST_HEADERS, *request_headers))
+        self._response_headers = _allowed((*RESPONSE_HEADERS, *response_headers))
+
+    def request(self, request: RecordedRequest) -> RecordedRequest:
+        """Return a request as it is recorded and matched."""
+        return RecordedRequest(
+            request.method.upper(),
+            self._url(request.url),
+            self._headers(request.headers, self._request_headers),
+            self._body(request.body),
+        )
+
+    def interaction(self, interaction: RecordedInteraction) -> RecordedInteraction:
+        """Return an interaction as it is recorded."""
+        response = interaction.response
+        if response is not None:
+            live = interaction.source == "live"
+            response = self._live(response) if live else _lower(response)
+        replace = msgspec.structs.replace
+        return replace(interaction, request=self.request(interaction.request), response=response)
+
+    def _live(self, response: RecordedResponse) -> RecordedResponse:
+        return msgspec.structs.replace(
+            response,
+            headers=self._headers(response.headers, self._response_headers),
+            body=self._body(response.body),
+        )
+
+    def _secret(self, name: str) -> bool:
+        return _folded(name) in self._secrets
+
+    # -- Places -------------------------------------------------------------------------------
+
+    def _url(self, url: str) -> str:
+        url = url.partition("#")[0]
+        if not self._secrets:
+            return url
+        if "@" in url:
+            url = _USERINFO.sub(rf"\1{PLACEHOLDER}@", url)
+        head, mark, query = url.partition("?")
+        return head + self._parameters(mark + query) if query else url
+
+    def _headers(self, headers: Headers, allowed: Callable[[str], bool]) -> Headers:
+        return {
+            name: self._header(name, value)
+            for raw_name, value in headers.items()
+            if allowed(name := raw_name.lower())
+        }
+
+    def _header(self, name: str, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list):
+            return [str(self._header(name, item)) for item in value]
+        if name == "content-type":
+            return _BOUNDARY.sub("", value)
+        if not self._secret(name):
+            return self._parameters(value)
+        if name == "set-cookie":  # only the first pair is the cookie; its attributes are kept
+            return _COOKIE.sub(rf"\g<name>={PLACEHOLDER}", value, count=1)
+        if name == "cookie":
+            return _COOKIE.sub(rf"\g<name>={PLACEHOLDER}", value)
+        return PLACEHOLDER
+
+    def _parameters(self, text: str) -> str:
+        """Replace the secrets among the ``name=value`` pairs of queries inside a text."""
+        if "=" not in text or not self._secrets:
+            return text
+
+        def cleaned(pair: re.Match[str]) -> str:
+            name = pair["name"]
+            plain = unquote_plus(name) if "%" in name or "+" in name else name
+            if pair["value"] and self._secret(plain):
+                return f"{pair['lead']}{name}={PLACEHOLDER}"
+            return pair[0]
+
+        return _PARAMETER.sub(cleaned, text)
+
+    # -- Bodies -------------------------------------------------------------------------------
+
+    def _body(self, body: Any) -> Any:
+        if body is msgspec.UNSET or not self._secrets:
+            return body
+        if isinstance(body, str):
+            return self._text(body)
+        if isinstance(body, dict) and len(body) == 1:
+            parts = body.get("$multipart")
+            if isinstance(parts, list):
+                return {"$multipart": [self._part(part) for part in parts]}
+        return self._value(body)
+
+    def _text(self, text: str) -> str:
+        """Clean a body without a telling content type: JSON and forms are still recognised."""
+        if text.lstrip()[:1] in ("{", "["):
+            try:
+                value = msgspec.json.decode(text)
+                cleaned = self._value(value)
+                return text if cleaned is value else encode(cleaned).decode()
+            except (ValueError, RecursionError):
+                return text
+        return self._parameters(text)
+
+    def _part(self, part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        if self._secret(str(part.get("name", ""))):
+            kept = {name: value for name, value in part.items() if name != "$base64"}
+            return {**kept, "data": PLACEHOLDER}
+        return self._value(part)
+
+    def _value(self, value: Any) -> Any:
+        """Return a JSON value without its secrets: the same object when it has none."""
+        if isinstance(value, str):
+            return self._parameters(value) if "?" in value else value
+        if isinstance(value, list):
+            items = [self._value(item) for item in value]
+            return items if any(map(_differs, items, value)) else value
+        if isinstance(value, dict):
+            fields = {
+                name: _hidden(inner) if self._secret(str(name)) else self._value(inner)
+                for name, inner in value.items()
+            }
+            return fields if any(map(_differs, fields.values(), value.values())) else value
+        return value
+
+
+def _hidden(value: Any) -> Any:
+    """Replace every text and number; what is empty, null or a boolean tells nothing."""
+    if isinstance(value, dict):
+        return {name: _hidden(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    if value is None or isinstance(value, bool) or value == "":
+        return value
+    return value if value == PLACEHOLDER else PLACEHOLDER
+
+
+def _differs(one: Any, other: Any) -> bool:
+    return one is not other
+
+
+def _lower(response: RecordedResponse) -> RecordedResponse:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return msgspec.structs.replace(response, headers=headers)
+
+
+def _allowed(names: Iterable[str]) -> Callable[[str], bool]:
+    """Return a test for lower-case header names; ``*`` in a name stands for any characters."""
+    lower = [name.lower() for name in names]
+    exact = frozenset(name for name in lower if "*" not in name)
+    patterns = [name for name in lower if "*" in name]
+    if not patterns:
+        return exact.__contains__
+    return lambda name: name in exact or any(fnmatchcase(name, pattern) for pattern in patterns)
