@@ -128,6 +128,9 @@ class Origin(NamedTuple):
         """Return the absolute URL of a request target (path and query)."""
         return f"{self.scheme}://{self.authority}{target}"
 
+    def __str__(self) -> str:
+        return self.authority
+
     @property
     def authority(self) -> str:
         """Host and port as a URL and a Host header write them, a port that is implied left out."""

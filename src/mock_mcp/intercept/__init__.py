@@ -49,7 +49,6 @@ class Installed:
                 _watch.remove()
                 _patches.undo()
                 _hooked.clear()
-                guard.forget()
 
     def __enter__(self) -> Self:
         return self

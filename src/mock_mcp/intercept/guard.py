@@ -14,7 +14,7 @@ from mock_mcp.exchange import Origin
 from mock_mcp.intercept import stack
 from mock_mcp.intercept.patches import Patches, Replace
 
-__all__ = ["forget", "patch"]
+__all__ = ["patch"]
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
@@ -32,11 +32,7 @@ def patch(patches: Patches) -> None:
             patches.replace(socket.socket, method, _guarded_method(method, position))
     for function in _LOOKUPS:
         patches.replace(socket, function, _guarded_lookup)
-
-
-def forget() -> None:
-    """Forget which addresses were allowed by their name."""
-    _names.clear()
+    patches.at_undo(_names.clear)
 
 
 def _guarded_method(method: str, position: int) -> Replace:

@@ -9,6 +9,8 @@ too. Subclasses that connect in their own way (urllib3, Unix sockets) are left a
 from __future__ import annotations
 
 import socket
+import threading
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -34,13 +36,28 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
             return Origin.make(scheme, tunnel, connection._tunnel_port)  # noqa: SLF001
         return Origin.make(scheme, connection.host, connection.port)
 
+    # Connections outlive the mocking: at its end they lose their socket, and connect again.
+    in_memory: weakref.WeakSet[Any] = weakref.WeakSet()
+    lock = threading.Lock()
+
+    def open_in_memory(connection: Any, origin: Origin) -> None:
+        connection.sock = MemorySocket(origin, _timeout_s(connection))
+        with lock:
+            in_memory.add(connection)
+
+    def disconnect_all() -> None:
+        with lock:
+            for connection in in_memory:
+                if isinstance(connection.sock, MemorySocket):
+                    connection.sock = None
+
     def connecting(original: Any) -> Any:
         def connect(self: Any) -> None:
             origin = origin_of(self)
             if stack.exchange_for(origin, f"Connecting to {origin}") is None:
                 original(self)
             else:
-                self.sock = MemorySocket(origin, _timeout_s(self))
+                open_in_memory(self, origin)
 
         return connect
 
@@ -53,7 +70,7 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
                 if self.sock is not None and mocked is not isinstance(self.sock, MemorySocket):
                     self.close()
                 if mocked and self.sock is None and self.auto_open:
-                    self.sock = MemorySocket(origin, _timeout_s(self))
+                    open_in_memory(self, origin)
             original(self, method, url, *args, **kwargs)
 
         return putrequest
@@ -62,6 +79,7 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
         if connection is not None:
             patches.replace(connection, "connect", connecting)
     patches.replace(plain, "putrequest", putting)
+    patches.at_undo(disconnect_all)
     ours = {connection.connect for connection in (plain, secure) if connection is not None}
 
 

@@ -61,7 +61,7 @@ class RequestReader:
         del self._buffer[: end.end()]
         method, target, _ = first.split(" ", 2)
         fields = (line.partition(":") for line in lines)
-        headers = tuple((name, value.strip()) for name, _, value in fields)
+        headers = tuple((name, value.strip(" \t")) for name, _, value in fields)
         known = {name.lower(): value for name, value in headers}
         url = target if re.match(r"https?://", target) else self._origin.url(target)
         self._head = method, url, headers

@@ -22,6 +22,7 @@ class Patches:
 
     def __init__(self) -> None:
         self._done: list[tuple[Any, str, Any, Any]] = []
+        self._at_undo: list[Callable[[], object]] = []
 
     def replace(self, owner: Any, name: str, make: Replace) -> None:
         """Replace a function of a class or module by what ``make`` returns for the original."""
@@ -29,6 +30,10 @@ class Patches:
         replacement = functools.wraps(original)(make(original))
         self._done.append((owner, name, vars(owner).get(name, _ABSENT), replacement))
         setattr(owner, name, replacement)
+
+    def at_undo(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once everything is undone."""
+        self._at_undo.append(action)
 
     def undo(self) -> None:
         """Put back every attribute as it was found, inherited ones by deletion.
@@ -44,6 +49,9 @@ class Patches:
             else:
                 setattr(owner, name, found)
         self._done.clear()
+        for action in self._at_undo:
+            action()
+        self._at_undo.clear()
 
 
 class ImportWatch(MetaPathFinder):
