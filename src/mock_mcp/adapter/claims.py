@@ -38,7 +38,7 @@ from mock_mcp.errors import (
     UnknownBatch,
     VersionMismatch,
 )
-from mock_mcp.types import Claim, Mock, Provided, TestMeta
+from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
 
 __all__ = ["Claims", "HeldClaim", "Next"]
 
@@ -66,9 +66,10 @@ class HeldClaim:
     ``dropped`` are the requests the test gave up between two claims.
     """
 
-    def __init__(self, batch_id: str) -> None:
+    def __init__(self, batch_id: str, info: DaemonInfo) -> None:
         self.batch_id = batch_id
-        self.project_id = self.daemon_token = self.live_token = ""
+        self.info = info
+        self.live_token = ""
         self.tokens: set[str] = set()
         self.lease_ms: float | None = None
         self.requests: dict[str, dict[str, Any]] = {}
@@ -81,8 +82,7 @@ class HeldClaim:
 
     def take(self, daemon: Daemon, claim: Claim) -> None:
         """Hold the batch under a new claim."""
-        self.project_id = daemon.info.project_id
-        self.daemon_token = daemon.info.token
+        self.info = daemon.info
         self.live_token = claim.claim_token
         self.tokens.add(claim.claim_token)
         self.provided = None
@@ -90,7 +90,7 @@ class HeldClaim:
 
     def is_of(self, daemon: Daemon, claim: Claim) -> bool:
         """Tell whether a new claim is of this batch and not of another with the same id."""
-        same_project = self.project_id == daemon.info.project_id
+        same_project = self.info.project_id == daemon.info.project_id
         return same_project and all(
             self.requests.get(request["requestId"]) == request for request in claim.requests
         )
@@ -188,8 +188,7 @@ class Claims:
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
-            with anyio.move_on_after(self._times.close_s, shield=True):
-                await self._give_back(held, "the call that claimed it was cancelled")
+            await self.give_back(claim.batch_id, "the call that claimed it was cancelled")
             raise
         self._keep(held)
         return Next(daemon, claim, test)
@@ -241,7 +240,7 @@ class Claims:
         if held is None:
             daemon, _ = await self._router.find(batch_id)
             return await daemon.client.renew_claim(self.adapter_id, batch_id, token, lease_ms)
-        daemon = await self._router.daemon(held.project_id)
+        daemon = await self._router.daemon(held.info.project_id)
         try:
             lease_until = await self._renew(daemon, held, lease_ms)
         except (LeaseEnded, NotClaimed) as exc:
@@ -267,15 +266,22 @@ class Claims:
             await daemon.client.release_batch(self.adapter_id, batch_id, token, reason)
             return
         held.stop()
-        daemon = await self._router.daemon(held.project_id)
+        daemon = await self._router.daemon(held.info.project_id)
         with contextlib.suppress(LeaseEnded, NotClaimed):
             await daemon.client.release_batch(self.adapter_id, batch_id, held.live_token, reason)
         held.released = True
 
-    def requests_of(self, batch_id: str) -> dict[str, dict[str, Any]] | None:
-        """Return the requests of a batch this adapter claimed, by id; None for another batch."""
+    async def give_back(self, batch_id: str, reason: str) -> None:
+        """Release a claim that its assistant never learned of, whatever cancels the caller."""
         held = self._held.get(batch_id)
-        return held.requests if held else None
+        if held is not None:
+            with anyio.move_on_after(self._times.close_s, shield=True):
+                await self._give_back(held, reason)
+
+    def batch(self, batch_id: str) -> tuple[DaemonInfo, dict[str, dict[str, Any]]] | None:
+        """Return the daemon and the requests, by id, of a batch this adapter claimed, else None."""
+        held = self._held.get(batch_id)
+        return (held.info, held.requests) if held is not None else None
 
     # -- Inside ----------------------------------------------------------------------------
 
@@ -291,7 +297,7 @@ class Claims:
     def _remember(self, daemon: Daemon, claim: Claim, lease_ms: float | None) -> HeldClaim:
         held = self._held.get(claim.batch_id)
         if held is None or not held.is_of(daemon, claim):
-            held = self._held[claim.batch_id] = HeldClaim(claim.batch_id)
+            held = self._held[claim.batch_id] = HeldClaim(claim.batch_id, daemon.info)
         self._held.move_to_end(claim.batch_id)
         held.take(daemon, claim)
         held.lease_ms, held.released = lease_ms, False
@@ -316,7 +322,7 @@ class Claims:
         while time.monotonic() + self._times.lease_s < until:
             await asyncio.sleep(self._times.lease_s / 3)
             try:
-                daemon = await self._router.daemon(held.project_id)
+                daemon = await self._router.daemon(held.info.project_id)
                 await self._renew(daemon, held)
             except (DaemonUnreachable, OSError):
                 continue  # it may be slow; the lease has time for another try
@@ -324,7 +330,7 @@ class Claims:
                 return
 
     async def _send(self, held: HeldClaim, answer: dict[str, Mock]) -> Provided:
-        daemon = await self._router.daemon(held.project_id)
+        daemon = await self._router.daemon(held.info.project_id)
         mocks = [mock for rid, mock in answer.items() if rid not in held.dropped]
         try:
             provided = await daemon.client.provide_batch(
@@ -346,13 +352,13 @@ class Claims:
         deadline = time.monotonic() + self._times.reclaim_s
         while True:
             try:
-                daemon = await self._router.daemon(held.project_id)
+                daemon = await self._router.daemon(held.info.project_id)
                 if await self._claim_again(daemon, held, held.lease_ms, lost):
                     return
             except (DaemonUnreachable, Unauthorized):
                 pass
             except UnknownBatch as exc:
-                if daemon.info.token == held.daemon_token:  # it did not restart: the batch is over
+                if daemon.info.token == held.info.token:  # it did not restart: the batch is over
                     held.stop()
                     raise UnknownBatch(
                         f"The test does not wait for batch {held.batch_id} any more, so your "
@@ -408,7 +414,7 @@ class Claims:
         held.stop()
         held.released = True
         try:
-            daemon = await self._router.daemon(held.project_id)
+            daemon = await self._router.daemon(held.info.project_id)
             await daemon.client.release_batch(
                 self.adapter_id, held.batch_id, held.live_token, reason
             )

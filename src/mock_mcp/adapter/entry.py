@@ -17,6 +17,7 @@ def run_adapter(
     logger: logging.Logger | None = None,
     timeout_s: float = 10.0,
     adapter_id: str | None = None,
+    contract_budget: int | None = None,
 ) -> int:
     """Serve MCP on stdin and stdout until the client goes away.
 
@@ -26,13 +27,16 @@ def run_adapter(
         logger: Where problems are logged (warning and above); never stdout.
         timeout_s: Seconds one call to a daemon may take.
         adapter_id: This responder's name in claims; a fresh one when None.
+        contract_budget: Characters that the condensed view of one contract may take, from 200 to
+            40 000; 6 000 when None.
 
     Returns:
         The exit code: 0.
 
     Raises:
         MissingExtra: The ``mcp`` package is not installed.
-        ConfigurationError: The project root or the cache directory cannot be used.
+        ConfigurationError: The project root or the cache directory cannot be used, or the contract
+            budget is out of range.
         InsecurePath: The cache directory is not private.
     """
     try:
@@ -50,4 +54,5 @@ def run_adapter(
         logger=logger,
         timeout_s=timeout_s,
         adapter_id=adapter_id,
+        contract_budget=contract_budget,
     )

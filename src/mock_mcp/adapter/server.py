@@ -17,7 +17,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -30,6 +30,7 @@ from mcp.shared.exceptions import MCPError
 from mock_mcp._version import __version__
 from mock_mcp.adapter import tools
 from mock_mcp.adapter.claims import Claims
+from mock_mcp.adapter.contracts import ContractReader, unread
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
 from mock_mcp.adapter.router import Answer, Router
 from mock_mcp.adapter.times import Times
@@ -44,10 +45,10 @@ from mock_mcp.adapter.view import (
     summary,
     test_view,
 )
-from mock_mcp.contract.pointer import extend, follow
 from mock_mcp.errors import InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.runtime.project import Project, resolve_project_root
+from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
+from mock_mcp.types import DaemonInfo
 
 __all__ = ["Adapter", "run_adapter"]
 
@@ -58,7 +59,6 @@ REQUESTS_SHOWN = 20
 """Requests of one batch that ``get_pending_batches`` lists."""
 UNCHECKED_SHOWN = 100
 """Requests that ``provide_batch_mock_data`` names as unchecked, each with its reason."""
-_PROJECT_MARKERS = (".git", "pyproject.toml", "package.json")
 
 
 class Adapter:
@@ -70,10 +70,13 @@ class Adapter:
         logger: Where problems are logged.
         timeout_s: Seconds one call to a daemon may take.
         adapter_id: This responder's name in claims; a fresh one when None.
+        contract_budget: Characters that the condensed view of one contract may take, from 200 to
+            40 000; 6 000 when None.
         times: Its other durations.
 
     Raises:
-        ConfigurationError: The project root or the cache directory cannot be used.
+        ConfigurationError: The project root or the cache directory cannot be used, or the contract
+            budget is out of range.
         InsecurePath: The cache directory is not private.
     """
 
@@ -85,13 +88,16 @@ class Adapter:
         logger: logging.Logger | None = None,
         timeout_s: float = 10.0,
         adapter_id: str | None = None,
+        contract_budget: int | None = None,
         times: Times | None = None,
     ) -> None:
         self._logger = logger or logging.getLogger(__name__)
         self.adapter_id = adapter_id or f"adapter-{os.getpid()}-{secrets.token_hex(4)}"
+        cache, own = CacheDirectory(cache_dir), _own_project(project_root)
+        self._contracts = ContractReader(cache, own, budget=contract_budget, logger=self._logger)
         self._router = Router(
-            CacheDirectory(cache_dir),
-            _own_project(project_root),
+            cache,
+            own,
             timeout_s=timeout_s,
             times=times,
             logger=self._logger,
@@ -243,6 +249,11 @@ class Adapter:
                 f"{tools.WAIT_MS}; tests ask for mocks only with MOCK_MCP=1 in their environment.",
             }
         claim = found.claim
+        try:
+            shown = await self._shown(found.daemon.info, claim.requests)
+        except BaseException:
+            await self._claims.give_back(claim.batch_id, "the call that claimed it was cancelled")
+            raise
         return {
             "state": "claimed",
             "batchId": claim.batch_id,
@@ -253,7 +264,7 @@ class Adapter:
             "test": test_view(found.test),
             "attempts": claim.attempts,
             "history": history_view(claim.history),
-            **batch_view(claim.requests),
+            **shown,
             "next": "Write one mock for every request and call provide_batch_mock_data with this "
             "batchId and claimToken; or release_batch.",
         }
@@ -269,7 +280,7 @@ class Adapter:
         }
         if batch.claim is not None:
             view["claim"] = _json(batch.claim)
-        return {**view, **batch_view(batch.requests)}
+        return {**view, **await self._shown(daemon.info, batch.requests)}
 
     async def _provide(self, arguments: tools.ProvideBatch, progress: Progress) -> dict[str, Any]:
         provided = await self._claims.provide(
@@ -328,32 +339,49 @@ class Adapter:
         return {"ok": True, "leaseUntil": lease_until}
 
     async def _get_schema(self, arguments: tools.GetSchema, progress: Progress) -> dict[str, Any]:
-        requests = self._claims.requests_of(arguments.batch_id)
-        if requests is None:
-            _, batch = await self._router.find(arguments.batch_id)
-            requests = {request["requestId"]: request for request in batch.requests}
+        known = self._claims.batch(arguments.batch_id)
+        if known is None:
+            daemon, batch = await self._router.find(arguments.batch_id)
+            known = daemon.info, {request["requestId"]: request for request in batch.requests}
+        info, requests = known
         request = requests.get(arguments.request_id)
         if request is None:
             raise InvalidParams(
                 f"Batch {arguments.batch_id} has no request {arguments.request_id[:80]!r}; it has "
                 f"{', '.join(requests)[:1000]}."
             )
-        schema = _open(_schema_of(request), arguments.pointer)
-        view = {
+        wanted, view = await asyncio.to_thread(
+            self._contracts.open, info, request, arguments.pointer, given(arguments.status)
+        )
+        return {
             "batchId": arguments.batch_id,
             "requestId": arguments.request_id,
             "pointer": arguments.pointer,
+            "status": wanted.status,
+            **({"operation": wanted.operation} if wanted.operation else {}),
+            "schema": view.schema,
+            **({} if view.is_complete else {"complete": False}),
         }
-        text = dump(schema)
-        if len(text) <= RESULT_CHARS:
-            return {**view, "schema": schema}
-        keys = [*schema] if isinstance(schema, dict) else range(len(schema))
-        inside, _ = bounded({"p": extend(arguments.pointer, key)} for key in keys)
-        return {
-            **view,
-            "schema": {"$cut": text[: RESULT_CHARS // 3], "chars": len(text)},
-            "keys": [item["p"] for item in inside][:500],
-        }
+
+    async def _shown(
+        self, info: DaemonInfo, requests: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return a batch as an assistant reads it; no contract may keep it from its claim."""
+
+        def show() -> dict[str, Any]:
+            return batch_view(requests, self._contracts.read(info, requests))
+
+        contract_s = self._router.times.contract_s
+        reason = f"its contract is not read after {contract_s:g} s; get_batch shows it later"
+        try:
+            async with asyncio.timeout(contract_s):
+                return await asyncio.to_thread(show)
+        except TimeoutError:
+            self._logger.warning("%s: %s", info.project_root, reason)
+        except Exception:
+            self._logger.exception("the contracts of a batch could not be shown")
+            reason = "its contract could not be shown; the adapter's log says why"
+        return batch_view(requests, unread(requests, reason))
 
 
 def run_adapter(
@@ -363,6 +391,7 @@ def run_adapter(
     logger: logging.Logger | None = None,
     timeout_s: float = 10.0,
     adapter_id: str | None = None,
+    contract_budget: int | None = None,
 ) -> int:
     """Serve MCP on stdin and stdout until the client goes away, as `entry.run_adapter` says."""
     adapter = Adapter(
@@ -371,6 +400,7 @@ def run_adapter(
         logger=logger,
         timeout_s=timeout_s,
         adapter_id=adapter_id,
+        contract_budget=contract_budget,
     )
     anyio.run(_serve, adapter)
     return 0
@@ -420,7 +450,7 @@ def _own_project(project_root: str | os.PathLike[str] | None) -> Project | None:
         root = resolve_project_root()
     except OSError:  # the working directory is gone
         return None
-    if not any(os.path.lexists(root / marker) for marker in _PROJECT_MARKERS):
+    if not any(os.path.lexists(root / marker) for marker in MARKERS):
         return None
     return Project.resolve(root)
 
@@ -467,25 +497,3 @@ def _unreachable(answers: Iterable[Answer[Any]]) -> list[dict[str, Any]]:
 
 def _not_shown(hidden: int) -> dict[str, int]:
     return {"notShown": hidden} if hidden else {}
-
-
-def _schema_of(request: Mapping[str, Any]) -> Any:
-    """Return the JSON Schema of a request's response (DESIGN section 6), bare or wrapped."""
-    metadata = request.get("metadata")
-    schema = metadata.get("schema") if isinstance(metadata, dict) else None
-    if not isinstance(schema, dict):
-        raise InvalidParams(
-            f"There is no contract for request {request['requestId']}: no schema is known. Answer "
-            "what its endpoint, method and instructions suggest."
-        )
-    return schema
-
-
-def _open(schema: Any, pointer: str) -> Any:
-    try:
-        return follow(schema, pointer)
-    except (LookupError, ValueError) as exc:
-        inside = ", ".join(extend("", key) for key in schema)[:1000]
-        raise InvalidParams(
-            f"Nothing is at {pointer[:200]!r} ({exc}); the schema has {inside}."
-        ) from None

@@ -20,6 +20,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
             batch, and how long an assistant that walked away holds one.
         reclaim_s: How long an answer waits for its test to come back after a restart.
         retry_s: How often it looks.
+        contract_s: How long a claim waits for its contracts to be read; clients end a call after
+            60 s, the longest wait for a batch included.
         close_s: How long claims may take to be released at the end.
         progress_s: How often a waiting call says that it lives.
     """
@@ -32,5 +34,6 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: float = 120.0
     reclaim_s: float = 10.0
     retry_s: float = 0.1
+    contract_s: float = 10.0
     close_s: float = 2.0
     progress_s: float = 5.0

@@ -157,8 +157,15 @@ class GetSchema(Arguments, frozen=True):
     request_id: Annotated[str, Meta(description="A request of the batch.")]
     pointer: Annotated[
         str,
-        Meta(description='JSON pointer into its schema: "/properties/user"; "" for all of it.'),
+        Meta(description='The pointer of a `$fold`: "#/$defs/user"; "" for the whole schema.'),
     ]
+    status: (
+        Annotated[
+            int,
+            Meta(ge=100, le=599, description="Status of the answer; that of success if left out."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 ARGUMENTS: Mapping[str, type[Arguments]] = {
@@ -279,9 +286,31 @@ def _list(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": item}
 
 
-_REQUESTS = _list(
-    _result({"requestId": _STRING, "endpoint": _STRING, "method": _STRING}, metadata=_OBJECT)
+_REQUEST = _result({"requestId": _STRING, "endpoint": _STRING, "method": _STRING})
+_SHOWN = _list(
+    _result(
+        {"requestId": _STRING, "endpoint": _STRING, "method": _STRING},
+        metadata=_OBJECT,
+        contract={"description": "Name in contracts, `metadata.schema`, or a fold."},
+        contractMode={"type": "string", "enum": ["warn", "off"]},
+        unchecked={"description": "Why no contract judges the answer."},
+        requestViolations={"description": "Where the request itself breaks the contract."},
+    )
 )
+_CONTRACTS = {
+    "type": "object",
+    "additionalProperties": _result(
+        {"status": _NUMBER},
+        operation=_STRING,
+        summary=_STRING,
+        statuses=_list(_STRING),
+        mediaType=_STRING,
+        body=_STRING,
+        schema=_OBJECT,
+        example={},
+        complete=_BOOLEAN,
+    ),
+}
 _HISTORY = _list(_result({"outcome": _STRING}, reason=_STRING))
 _UNREACHABLE = _list(_result({"projectRoot": _STRING, "error": _STRING}))
 
@@ -318,7 +347,7 @@ _PENDING = _result(
         "projectRoot": _STRING,
         "createdAt": _NUMBER,
         "requestCount": _NUMBER,
-        "requests": _REQUESTS,
+        "requests": _list(_REQUEST),
     }
 )
 
@@ -385,21 +414,25 @@ TOOLS: Mapping[str, Tool] = {
             "Take the oldest batch of intercepted HTTP requests that a test waits for, so that you "
             "can write its mock responses. A test is blocked meanwhile: answer promptly.\n\n"
             "The loop: 1. call this with waitMs 45000; 2. if state is `empty`, call it again while "
-            "the tests run; 3. if state is `claimed`, write one mock for every request, with "
-            "realistic data that fits its schema and follows its instructions, consistent across "
-            "the requests; 4. call provide_batch_mock_data with batchId, claimToken and mocks; "
-            "5. go to 1. If you cannot answer, call release_batch.\n\n"
-            "The result: `requests` holds each request with requestId, method, endpoint, and body, "
-            "headers and metadata as the test gave them: `metadata.schema` is the JSON Schema of "
-            "the response (bare, or as {summary, response}), `metadata.instructions` what the test "
-            "wants. A value that several requests repeat is carried once in `shared`, and "
-            '`{"$shared": "s1"}` stands in its place. `{"$cut": text, "chars": n}` is the '
-            "beginning of a value too long to show; get_schema opens schemas. `attempts` and "
-            "`history` tell how earlier claims of this batch ended: do not repeat their "
-            "mistakes.\n\n"
-            "Nobody else can take the batch until its lease ends. Without leaseMs the lease is "
-            "renewed for you for two minutes; renew_claim starts that anew. If the lease ended "
-            "while you wrote, provide all the same: it works unless somebody else took the batch.",
+            "the tests run; 3. if it is `claimed`, write one mock for every request: realistic, "
+            "valid by its contract, following its instructions, consistent across the requests; 4. "
+            "call provide_batch_mock_data; 5. go to 1. If you cannot answer, call release_batch."
+            "\n\n"
+            "Requests come as the test gave them: method, endpoint, body, headers, metadata "
+            "(`instructions`: what the test wants). `contract` names an entry of `contracts`: the "
+            "`status` to answer with, all declared ones, mediaType, the body's condensed JSON "
+            "Schema, a valid `example`; or it is `metadata.schema`, shown there. In a schema "
+            '`{"$fold": pointer}` is a part that get_schema opens, `$more` counts what was left '
+            "out; `complete` false: open folds before you write. `unchecked` says why no contract "
+            "judges the answer. contractMode `warn` delivers violations, `off` checks nothing. "
+            "`requestViolations`: the code under test broke the contract; tell the user, and "
+            'answer all the same. `{"$contract": "c1"}` stands for that contract\'s schema, '
+            '`{"$shared": "s1"}` for an entry of `shared`, `{"$cut": text, "chars": n}` for a '
+            "value too long to show. `attempts`, `history`: how earlier claims of the batch ended; "
+            "avoid their mistakes.\n\n"
+            "Nobody else can take the batch until its lease ends. Without leaseMs it is renewed "
+            "for you for two minutes; renew_claim starts that anew. If it ended while you wrote, "
+            "provide all the same: it works unless somebody else took the batch.",
             _result(
                 {"state": {"type": "string", "enum": ["claimed", "empty"]}, "next": _STRING},
                 batchId=_STRING,
@@ -410,7 +443,8 @@ TOOLS: Mapping[str, Tool] = {
                 test=_STRINGS,
                 attempts=_NUMBER,
                 history=_HISTORY,
-                requests=_REQUESTS,
+                requests=_SHOWN,
+                contracts=_CONTRACTS,
                 shared=_OBJECT,
                 notShown=_NUMBER,
             ),
@@ -427,8 +461,9 @@ TOOLS: Mapping[str, Tool] = {
                     "projectRoot": _STRING,
                     "status": {"type": "string", "enum": ["pending", "claimed", "fulfilled"]},
                     "createdAt": _NUMBER,
-                    "requests": _REQUESTS,
+                    "requests": _SHOWN,
                 },
+                contracts=_CONTRACTS,
                 claim=_result({"adapterId": _STRING, "leaseUntil": _NUMBER}),
                 shared=_OBJECT,
                 notShown=_NUMBER,
@@ -488,12 +523,20 @@ TOOLS: Mapping[str, Tool] = {
         _tool(
             "get_schema",
             "Open a schema",
-            "Read the response schema of one request of a batch, or the part of it that a JSON "
-            'pointer names: "" for all of it, "/properties/items" for one property. Use it where '
-            "a schema was cut or folded. Changes nothing.",
+            "Read a part of the response schema of one request, in the condensed form of "
+            'claim_next_batch: pass the pointer of a `$fold` or `$more`, or "" for the whole. '
+            "`status` reads the schema of another declared answer, such as 404. `complete` false: "
+            "required parts are folded; open them too. Changes nothing.",
             _result(
-                {"batchId": _STRING, "requestId": _STRING, "pointer": _STRING, "schema": {}},
-                keys={**_list(_STRING), "description": "What a schema too long to show contains."},
+                {
+                    "batchId": _STRING,
+                    "requestId": _STRING,
+                    "pointer": _STRING,
+                    "status": _NUMBER,
+                    "schema": _OBJECT,
+                },
+                operation=_STRING,
+                complete=_BOOLEAN,
             ),
             read_only=True,
         ),

@@ -1,20 +1,24 @@
 """What the assistant reads: batches, statuses and errors as bounded JSON.
 
-Two things keep a claim small. A value that many requests of a batch repeat (a schema,
-instructions, headers) is carried once: it moves to ``shared`` and leaves ``{"$shared": "s1"}``
-behind. And what is still too much is cut, the largest parts first, and says so.
+Three things keep a claim small. Contracts are condensed, each distinct one once. A value that many
+requests of a batch repeat (a schema, instructions, headers) is carried once: it moves to ``shared``
+and leaves ``{"$shared": "s1"}`` behind. And what is still too much is cut, the largest parts first
+and contracts last, and says so.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mock_mcp.errors import ContractViolation, MockMcpError
 from mock_mcp.types import HistoryEntry, TestMeta, Violation
+
+if TYPE_CHECKING:
+    from mock_mcp.adapter.contracts import BatchContracts
 
 __all__ = ["RESULT_CHARS", "batch_view", "bounded", "dump", "error_text", "summary", "test_view"]
 
@@ -26,10 +30,13 @@ SHARED_DEPTH = 3
 """How deep in a request repeated values are looked for: ``metadata.schema.response``."""
 PART_CHARS = 4_000
 """Length to which one part of a request is cut when its batch is too long."""
+BRIEF_CHARS = 200
+"""The same where little more than a request's name is shown."""
 VIOLATIONS = 50
 """Violations listed in one answer; the rest are counted."""
 
 _TYPED = ("requestId", "endpoint", "method")
+_SAID = ("contract", "contractMode", "unchecked")
 
 
 def dump(value: Any) -> str:
@@ -43,19 +50,33 @@ def test_view(test: TestMeta | None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def batch_view(requests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return ``requests`` and ``shared`` of a batch, cut to `RESULT_CHARS`.
+def batch_view(
+    requests: Sequence[Mapping[str, Any]], contracts: BatchContracts | None = None
+) -> dict[str, Any]:
+    """Return ``requests``, ``shared`` and ``contracts`` of a batch, cut to `RESULT_CHARS`.
 
-    ``shared`` is there if something is shared; ``notShown`` counts requests there was no room for.
+    ``shared`` and ``contracts`` are there if they hold something; ``notShown`` counts requests
+    there was no room for.
+
+    Args:
+        requests: The wire objects.
+        contracts: What their contracts say; they are shown as they are when None.
     """
-    view = _share(requests)
-    if len(dump(view)) <= RESULT_CHARS:
-        return view
-    view = _share([{key: _cut(key, value) for key, value in req.items()} for req in requests])
-    if len(dump(view)) <= RESULT_CHARS:
-        return view
-    shown, hidden = bounded([summary(request) for request in requests])
-    return {"requests": shown, "notShown": hidden} if hidden else {"requests": shown}
+    shown: Sequence[Mapping[str, Any]] = requests
+    views: dict[str, Any] = {}
+    for inline, is_cut in ((True, False), (False, False), (False, True)):
+        if contracts is not None:
+            shown, views = contracts.annotate(requests, inline=inline)
+        if is_cut:
+            shown = [{key: _cut(key, value) for key, value in item.items()} for item in shown]
+        view = _share(shown)
+        if views:
+            view["contracts"] = views
+        if len(dump(view)) <= RESULT_CHARS:
+            return view
+    briefs, hidden = bounded(map(_brief, shown), RESULT_CHARS - len(dump(views)))
+    view = {"requests": briefs, "contracts": views} if views else {"requests": briefs}
+    return {**view, "notShown": hidden} if hidden else view
 
 
 def summary(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,19 +141,25 @@ def _violation(violation: Violation) -> str:
     )
 
 
+def _brief(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what identifies an annotated request, and what its contract is."""
+    said = {key: _excerpt(request[key], BRIEF_CHARS) for key in _SAID if key in request}
+    return {**summary(request), **said}
+
+
 def _cut(key: str, value: Any) -> Any:
-    if key in _TYPED:
+    if key in _TYPED or key in _SAID:
         return value
     if isinstance(value, dict) and len(dump(value)) > PART_CHARS:
         return {name: _excerpt(part) for name, part in value.items()}
     return _excerpt(value)
 
 
-def _excerpt(value: Any) -> Any:
+def _excerpt(value: Any, chars: int = PART_CHARS) -> Any:
     text = dump(value)
-    if len(text) <= PART_CHARS:
+    if len(text) <= chars:
         return value
-    return {"$cut": text[:PART_CHARS], "chars": len(text)}
+    return {"$cut": text[:chars], "chars": len(text)}
 
 
 def _share(requests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

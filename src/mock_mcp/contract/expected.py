@@ -15,6 +15,7 @@ from mock_mcp.contract.gate import Contracts
 from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
+from mock_mcp.errors import InvalidParams
 from mock_mcp.types import Mock
 
 __all__ = ["Expected", "expected", "sample_mock"]
@@ -56,22 +57,28 @@ class Expected:
         return tuple(value for value in self.given_examples if compiled.is_valid(value))
 
 
-def expected(contracts: Contracts, request: Mapping[str, Any]) -> Expected | None:
+def expected(
+    contracts: Contracts, request: Mapping[str, Any], *, status: int | None = None
+) -> Expected | None:
     """Return what the contract wants as the answer to a request, None when no contract applies.
 
     Args:
         contracts: The contract sources.
         request: The wire object.
+        status: The status of the answer; that of success when None.
 
     Raises:
         ContractDocumentError: The response's schema cannot be used.
+        InvalidParams: The contract declares nothing for this status; the message says for which.
     """
     source = contracts.resolve(request)
     if source.match is not None:
-        return _of_operation(contracts, source.match.operation)
+        return _of_operation(contracts, source.match.operation, status)
     if source.schema is not None and source.document is not None:
+        if status is not None and not 200 <= status <= 299:
+            raise InvalidParams(f"Only successful answers have a schema, not those with {status}.")
         compiled = contracts.schemas.get(source.document, source.schema, "response")
-        return Expected(None, None, 200, (), JSON, compiled)
+        return Expected(None, None, status or 200, (), JSON, compiled)
     return None
 
 
@@ -115,14 +122,17 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     return mock
 
 
-def _of_operation(contracts: Contracts, operation: Operation) -> Expected:
+def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None) -> Expected:
     statuses = tuple(operation.responses)
     summary = operation.node.get("summary")
     summary = summary if isinstance(summary, str) else None
-    response = _successful(operation)
+    response = _successful(operation) if wanted is None else operation.response(wanted)
+    if response is None and wanted is not None:
+        declared = ", ".join(statuses) or "none"
+        raise InvalidParams(f"{operation.label} declares no {wanted}; declared: {declared}.")
     if response is None:
         return Expected(operation.label, summary, 200, statuses, None, None)
-    status = int(response.key) if response.key.isdigit() else 200
+    status = wanted or (int(response.key) if response.key.isdigit() else 200)
     media = response.pick()
     if media is None:
         return Expected(operation.label, summary, status, statuses, None, None)

@@ -10,9 +10,10 @@ import msgspec
 
 from mock_mcp.errors import ConfigurationError
 
-__all__ = ["Project", "compute_project_id", "display_path", "resolve_project_root"]
+__all__ = ["MARKERS", "Project", "compute_project_id", "display_path", "resolve_project_root"]
 
-_MARKERS = (".git", "pyproject.toml", "package.json")
+MARKERS = (".git", "pyproject.toml", "package.json")
+"""Files that make a directory a project's root."""
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ def resolve_project_root(start_dir: str | os.PathLike[str] | None = None) -> Pat
     if not start.is_dir():
         start = start.parent
     for candidate in (start, *start.parents):
-        if any(os.path.lexists(candidate / marker) for marker in _MARKERS):
+        if any(os.path.lexists(candidate / marker) for marker in MARKERS):
             return candidate
     return start
 
