@@ -68,9 +68,12 @@ class BatchLog:
         self._fd: int | None = None
         self._size = 0
         self._failing = False
+        self._closed = False
 
     def write(self, clock: _Clock, broker: Broker, effect: Effect) -> None:
         """Append one line for an effect."""
+        if self._closed:
+            return
         entry: dict[str, Any] = {
             "time": clock.iso(clock.now()),
             "event": _WORDS[type(effect).__name__],
@@ -81,7 +84,8 @@ class BatchLog:
         self._append(encode(entry) + b"\n")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what comes later is not written."""
+        self._closed = True
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -104,7 +108,9 @@ class BatchLog:
             self._failing = True
 
     def _rotate(self) -> None:
-        self.close()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
         for number in range(self._files - 1, 0, -1):
             older = self.path.with_suffix(f".{number}.jsonl")
             newer = self.path.with_suffix(f".{number - 1}.jsonl") if number > 1 else self.path

@@ -31,6 +31,8 @@ from mock_mcp.wire.channel import PROTOCOL
 __all__ = ["Control"]
 
 Result = Any | Awaitable[Any]
+_RESULTS = 256
+"""Gate results remembered, so that a repeated provide gets the same answer."""
 _REASONS = 5
 """Violations kept as the reason of a rejection; its holder gets them all."""
 
@@ -61,6 +63,7 @@ class Control:
         self._clock = hub.clock
         self._daemon = daemon
         self._gate = gate
+        self._results: dict[str, GateResult] = {}
         self._methods: dict[type[wire.Params], Callable[[Any], Result]] = {
             wire.GetStatus: self.get_status,
             wire.ListRuns: self.list_runs,
@@ -156,7 +159,8 @@ class Control:
     def provide_batch(self, params: wire.ProvideBatch) -> Result:
         """Answer a claimed batch and wait for the test's acknowledgement."""
         if not self._broker.is_claimed_with(params.batch_id, params.claim_token):
-            return self._provide(params, GateResult())  # stale or repeated: the broker says
+            # Stale or repeated: the broker says. What was found at the first time still holds.
+            return self._provide(params, self._results.get(params.claim_token) or GateResult())
         batch = self._broker.hold(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
@@ -237,6 +241,9 @@ class Control:
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
         waiter = None if ignored else self._hub.settle_delivery(params.batch_id)
+        self._results[params.claim_token] = result
+        while len(self._results) > _RESULTS:
+            del self._results[next(iter(self._results))]
         return self._delivered(params, ignored, waiter, result)
 
     async def _delivered(

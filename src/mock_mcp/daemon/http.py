@@ -46,6 +46,7 @@ __all__ = ["HttpConnection"]
 _TOKEN_HEADER = TOKEN_HEADER.encode()
 _QUEUED_REQUESTS = 16
 """Pipelined requests read ahead before the peer must wait."""
+_UPGRADE = (b"connection", b"upgrade", b"http2-settings")
 _DISCARD_BYTES = 128 * 1024 * 1024
 """Bytes of a refused body that are read so that the refusal can be read; then the peer is cut."""
 
@@ -108,6 +109,9 @@ class HttpConnection(asyncio.Protocol):
         self._request = _Request()
         self._queue: deque[_Request] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._in_head = True
+        self._head_bytes = 0
+        self._is_deaf = False  # the last answer of this connection is given or queued
         self._handshake_timer: asyncio.TimerHandle | None = None
 
     # -- What asyncio calls --------------------------------------------------------------------
@@ -130,12 +134,18 @@ class HttpConnection(asyncio.Protocol):
             self._on_lost(transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
         except httptools.HttpParserError as exc:
-            self._respond_error(400, InvalidMessage(f"Not HTTP/1.1: {exc}"), close=True)
+            self._give_up(400, InvalidMessage(f"Not HTTP/1.1: {exc}"))
+        if self._in_head and self._head_bytes > self._limits.header_bytes:
+            self._give_up(*self._head_too_large())  # one header that never ends
 
     def eof_received(self) -> bool:
         return False
@@ -147,20 +157,24 @@ class HttpConnection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._request.url += url
-        self._count_head(len(url))
+        self._request.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._request.headers.append((name, value))
-        self._count_head(len(name) + len(value))
+        self._request.head_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         request = self._request
+        self._in_head, self._head_bytes = False, 0
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
         self._stop_timer()
-        request.refusal = request.refusal or self._refusal(request)
-        expects = (request.header(b"expect") or b"").lower() == b"100-continue"
-        if expects and request.refusal is None and self._transport is not None:
+        request.refusal = self._refusal(request)
+        if (request.header(b"expect") or b"").lower() != b"100-continue":
+            return
+        if request.refusal is not None:
+            self._give_up(*request.refusal)  # the body is held back and need never come
+        elif self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -175,7 +189,10 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def on_message_complete(self) -> None:
-        if self._parser.should_upgrade() and self._request.refusal is None:
+        self._in_head = True
+        if self._is_deaf:
+            return
+        if self._parser.should_upgrade():
             return  # feed_data raises HttpParserUpgrade next
         self._queue.append(self._request)
         if self._task is None:
@@ -187,6 +204,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _refusal(self, request: _Request) -> tuple[int, MockMcpError] | None:
         """Decide from the head alone whether a request can be served."""
+        if request.head_bytes > self._limits.header_bytes:
+            return self._head_too_large()
         if request.path == b"/health" and request.method == b"GET":
             return None
         if request.path == b"/test" and self._parser.should_upgrade():
@@ -210,17 +229,22 @@ class HttpConnection(asyncio.Protocol):
             f"The body is larger than {self._limits.body_bytes} bytes (limit body_bytes)."
         )
 
-    def _count_head(self, size: int) -> None:
-        self._request.head_bytes += size
-        if self._request.head_bytes > self._limits.header_bytes:
-            self._respond_error(
-                431,
-                LimitExceeded(
-                    f"The head is larger than {self._limits.header_bytes} bytes "
-                    "(limit header_bytes)."
-                ),
-                close=True,
-            )
+    def _head_too_large(self) -> tuple[int, MockMcpError]:
+        return 431, LimitExceeded(
+            f"The head is larger than {self._limits.header_bytes} bytes (limit header_bytes)."
+        )
+
+    def _give_up(self, status: int, error: MockMcpError) -> None:
+        """Refuse what came last, after the answers before it, and listen no more."""
+        if self._is_deaf:
+            return
+        self._is_deaf = True
+        request = _Request()
+        request.refusal = status, error
+        request.keep_alive = False
+        self._queue.append(request)
+        if self._task is None:
+            self._next()
 
     def _next(self) -> None:
         """Answer queued requests until one has to wait."""
@@ -228,7 +252,8 @@ class HttpConnection(asyncio.Protocol):
             request = self._queue.popleft()
             if request.refusal is not None:
                 status, error = request.refusal
-                self._respond_error(status, error, close=not request.keep_alive or status == 413)
+                keep_alive = request.keep_alive and status not in (413, 431)
+                self._respond(status, encode_error(None, error), keep_alive)
             elif request.path == b"/health":
                 self._respond(200, encode(self._control.health()), request.keep_alive)
             else:
@@ -273,9 +298,6 @@ class HttpConnection(asyncio.Protocol):
     def _answer_error(self, call_id: CallId, error: MockMcpError, request: _Request) -> None:
         self._respond(http_status(error), encode_error(call_id, error), request.keep_alive)
 
-    def _respond_error(self, status: int, error: MockMcpError, *, close: bool) -> None:
-        self._respond(status, encode_error(None, error), not close)
-
     def _respond(self, status: int, body: bytes, keep_alive: bool) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -287,19 +309,34 @@ class HttpConnection(asyncio.Protocol):
             + body
         )
         if not keep_alive:
-            transport.close()
+            self._is_deaf = True
+            self._close_after_reading(transport)
         elif transport.get_write_buffer_size() > self._limits.write_buffer_bytes:
             transport.abort()
+
+    def _close_after_reading(self, transport: asyncio.Transport) -> None:
+        """Let the peer read the answer, though it may still be writing; then close."""
+        if transport.can_write_eof():
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(self._limits.stop_s, transport.abort)
+        else:
+            transport.close()
 
     # -- WebSocket -----------------------------------------------------------------------------
 
     def _upgrade(self, rest: bytes) -> None:
         """Hand the transport to a WebSocket, which sees the request as it came."""
         request, transport = self._request, self._transport
-        if transport is None or transport.is_closing() or request.refusal is not None:
-            return  # already refused; what follows an unanswered upgrade is not HTTP
-        if self._task is not None or request.path != b"/test":
-            self._respond_error(400, InvalidMessage("Only a WebSocket at /test."), close=True)
+        if transport is None or transport.is_closing() or self._is_deaf:
+            return
+        lines = [request.method + b" " + request.url + b" HTTP/1.1"]
+        if request.path != b"/test":  # h2c for one: declined by going on in HTTP/1.1
+            lines += [n + b": " + v for n, v in request.headers if n.lower() not in _UPGRADE]
+            self._parser = httptools.HttpRequestParser(self)
+            self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+            return
+        if self._task is not None:
+            self._give_up(400, InvalidMessage("A WebSocket cannot follow a call under way."))
             return
         peer = self._make_peer()
         link = WebSocketLink(
@@ -313,7 +350,6 @@ class HttpConnection(asyncio.Protocol):
         self._transport = None
         transport.set_protocol(link)
         link.connection_made(transport)
-        lines = [request.method + b" " + request.url + b" HTTP/1.1"]
         lines += [name + b": " + value for name, value in request.headers]
         link.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
 

@@ -8,6 +8,7 @@ writes the batch log and sets the timer for the next deadline.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import time
@@ -105,13 +106,9 @@ class Hub:
         self._connections = 0
         self._waiters: dict[asyncio.Future[None], str | None] = {}
         self._acks: dict[str, list[asyncio.Future[bool]]] = {}
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-
-    @property
-    def peers(self) -> list[Peer]:
-        """The connected tests."""
-        return list(self._peers.values())
 
     def next_connection_id(self) -> int:
         """Return an id for a new connection."""
@@ -130,6 +127,7 @@ class Hub:
 
     def close(self) -> None:
         """Stop the timer and free everybody who waits."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for waiter in self._waiters:
@@ -142,17 +140,15 @@ class Hub:
 
     async def wait_claimable(self, run_id: str | None, wait_s: float) -> None:
         """Return when a batch (of the run) is claimable, or when the time is up."""
-        if wait_s <= 0 or self.broker.claimable(run_id)[0]:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = run_id
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                await waiter
-        except TimeoutError:
-            return
-        finally:
-            del self._waiters[waiter]
+                while not self.broker.claimable(run_id)[0] and not self._closed:
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._waiters[waiter] = run_id
+                    try:
+                        await waiter  # somebody else may claim before this task runs again
+                    finally:
+                        del self._waiters[waiter]
 
     def settle_delivery(self, batch_id: str) -> asyncio.Future[bool]:
         """Settle after a batch was provided; the future says whether its test has the result."""

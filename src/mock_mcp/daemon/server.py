@@ -27,11 +27,13 @@ from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import AlreadyRunning, LimitExceeded, VersionMismatch
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory, environment
-from mock_mcp.runtime.ipc import IpcServer, check_peer, is_listening
+from mock_mcp.runtime.ipc import IpcServer, Listener, check_peer, identify, is_listening
+from mock_mcp.runtime.launch import foreign_daemon
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import DaemonInfo
+from mock_mcp.wire.channel import CloseReason
 from mock_mcp.wire.control import encode_error
 
 __all__ = ["MockMcpDaemon"]
@@ -96,7 +98,8 @@ class MockMcpDaemon:
         self._transports: set[asyncio.Transport] = set()
         self._max_connections = _max_connections(self.limits.connections)
         self._drained = asyncio.Event()
-        self._stop_requested = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
         self.info = DaemonInfo(
             self.project.id,
@@ -124,13 +127,11 @@ class MockMcpDaemon:
         """Take the project's lock, write the registry and listen."""
         await self._take_lock()
         try:
-            if is_listening(self._server.path):
-                raise VersionMismatch(
-                    f"Another implementation of mock-mcp serves {self.project_root} at "
-                    f"{self._server.path}; it would let unchecked data through. Stop it with the "
-                    "tool that started it (for the npm package: `npx mock-mcp stop`), then try "
-                    "again."
-                )
+            listener = identify(self._server.path)
+            if listener is Listener.FOREIGN:
+                raise VersionMismatch(foreign_daemon(self.project_root, self._server.path))
+            if listener is not Listener.NOBODY:
+                raise self._already_running()
             self.cache.write(self.info)
             await self._server.start()
         except BaseException:
@@ -138,31 +139,38 @@ class MockMcpDaemon:
             self._lock.release()
             raise
         self._housekeeper = asyncio.get_running_loop().create_task(self._keep_house())
+        self._stopped.clear()
         self._logger.info("serving %s at %s", self.project_root, self._server.path)
 
     async def serve(self) -> None:
-        """Serve until `request_stop`, then stop."""
+        """Serve until somebody asks the daemon to stop, and it has."""
         try:
-            await self._stop_requested.wait()
+            await self._stopped.wait()
         finally:
             await self.stop()
 
     def request_stop(self) -> None:
-        """Make `serve` return; safe to call from a signal handler of the loop."""
-        self._stop_requested.set()
+        """Begin to stop; safe to call from a signal handler of the loop, and more than once."""
+        if self._stopping is None and self._housekeeper is not None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
     async def stop(self) -> None:
         """Stop within ``limits.stop_s`` whatever the peers do, leaving no socket or registry."""
-        if self._housekeeper is None:
-            return
+        self.request_stop()
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        assert self._housekeeper is not None
         self._housekeeper.cancel()
-        self._housekeeper = None
         self._remove_files()
-        for peer in self.hub.peers:
-            assert isinstance(peer, TestPeer)
-            peer.shut_down()
-        self.hub.close()
         await asyncio.sleep(0)  # answers under way are written before their transports close
+        for transport in list(self._transports):
+            protocol = transport.get_protocol()
+            if isinstance(protocol, WebSocketLink):
+                protocol.close(*CloseReason.SHUTTING_DOWN)
+        self.hub.close()
+        await asyncio.sleep(0)
         for transport in list(self._transports):
             if not isinstance(transport.get_protocol(), WebSocketLink):
                 transport.close()
@@ -173,10 +181,11 @@ class MockMcpDaemon:
         for transport in list(self._transports):
             transport.abort()
         await asyncio.sleep(0)
-        self.hub.close()
         if self._batch_log is not None:
             self._batch_log.close()
         self._lock.release()
+        self._housekeeper = None
+        self._stopped.set()
         self._logger.info("stopped serving %s", self.project_root)
 
     # -- Inside ----------------------------------------------------------------------------
@@ -186,11 +195,14 @@ class MockMcpDaemon:
         while not self._lock.try_acquire():
             # The holder serves, or is on its way out: its socket goes before its lock.
             if is_listening(self._server.path) or time.monotonic() >= deadline:
-                raise AlreadyRunning(
-                    f"A daemon for {self.project_root} is running already; `mock-mcp status` "
-                    "shows it, `mock-mcp stop` stops it."
-                )
+                raise self._already_running()
             await asyncio.sleep(0.01)
+
+    def _already_running(self) -> AlreadyRunning:
+        return AlreadyRunning(
+            f"A daemon for {self.project_root} is running already; `mock-mcp status` shows it, "
+            "`mock-mcp stop` stops it."
+        )
 
     def _connection(self) -> HttpConnection:
         return HttpConnection(
@@ -251,10 +263,19 @@ class MockMcpDaemon:
         return since is not None and limit_s is not None and self._clock.now() - since >= limit_s
 
     async def _repair(self) -> None:
-        """Put the registry and the socket back if somebody removed them."""
+        """Put the registry and the socket back if somebody removed them.
+
+        If the lock file is gone, or somebody else listens at the socket's path, this daemon is no
+        longer the project's: it stops without touching what is there now.
+        """
+        in_place = self._server.is_in_place()
+        if not self._lock.is_in_place() or (not in_place and is_listening(self._server.path)):
+            self._logger.warning("another daemon took the place of this one; stopping")
+            self.request_stop()
+            return
         if self._registry_token() != self.token:
             self.cache.write(self.info)
-        if not self._server.is_in_place():
+        if not in_place:
             self._logger.warning("the socket %s was removed; listening again", self._server.path)
             self._server.close()
             await self._server.start()

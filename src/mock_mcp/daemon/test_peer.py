@@ -39,6 +39,9 @@ __all__ = ["Identity", "Link", "TestPeer"]
 ERRORS = "errors"
 """Capability: the test understands ``BATCH_MOCK_ERROR``."""
 _CLEAN = (1000, 1001)
+_BATCH = b'"BATCH_MOCK_REQUEST"'
+_HEAD_BYTES = 4096
+"""How far into a frame that cannot be decoded its type is looked for."""
 
 
 class Link(Interface):
@@ -102,7 +105,7 @@ class TestPeer:
         try:
             message = decode_from_client(text, self._hub.limits)
         except (InvalidMessage, LimitExceeded) as exc:
-            self._refuse_frame(exc)
+            self._refuse_frame(exc, is_batch=_BATCH in text[:_HEAD_BYTES])
             return
         if self.run_id is None:
             if isinstance(message, HelloTest):
@@ -169,10 +172,6 @@ class TestPeer:
         """Close: a newer session of the run is live."""
         self._close(CloseReason.REPLACED)
 
-    def shut_down(self) -> None:
-        """Close: the daemon stops."""
-        self._close(CloseReason.SHUTTING_DOWN)
-
     # -- Inside ----------------------------------------------------------------------------
 
     def _hello(self, hello: HelloTest) -> None:
@@ -225,11 +224,13 @@ class TestPeer:
             return
         self._hub.settle()
 
-    def _refuse_frame(self, error: MockMcpError) -> None:
+    def _refuse_frame(self, error: MockMcpError, *, is_batch: bool = False) -> None:
         if self.run_id is None:
             self._close(CloseReason.EXPECTED_HELLO)
         elif isinstance(error, InvalidBatch):
             self._refuse_batch(error, error.batch_id)
+        elif is_batch and ERRORS not in self._capabilities:
+            self._refuse_batch(error, None)  # it would ignore ERROR and wait for ever
         else:
             self._send_error(error)
 

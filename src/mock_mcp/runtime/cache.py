@@ -28,6 +28,8 @@ __all__ = ["SOCKET_PATH_BYTES", "CacheDirectory", "default_cache_dir", "environm
 SOCKET_PATH_BYTES = 103
 """Longest Unix socket path every supported system takes (macOS: 104 with its NUL)."""
 
+_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Open flags that follow no symlink and wait for no FIFO."""
 _REGISTRY_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -81,7 +83,8 @@ class CacheDirectory:
     """
 
     def __init__(self, cache_dir: str | os.PathLike[str] | None = None) -> None:
-        self.base = default_cache_dir() if cache_dir is None else Path(cache_dir).absolute()
+        base = default_cache_dir() if cache_dir is None else cache_dir
+        self.base = Path(os.path.realpath(base))  # one name, however it is reached
         self.path = self.base / "mock-mcp"
         make_private(self.path)
 
@@ -134,7 +137,7 @@ class CacheDirectory:
         """
         path = self.registry(project_id)
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            fd = os.open(path, os.O_RDONLY | _NO_TRAPS)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -202,9 +205,11 @@ def make_private(path: Path) -> None:
         ConfigurationError: It cannot be created.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        for directory in (*reversed(path.parents), path):
+            if not os.path.lexists(directory):
+                with contextlib.suppress(FileExistsError):
+                    directory.mkdir()
+                    directory.chmod(0o700)  # whatever the umask
         found = path.lstat()
     except OSError as exc:
         raise ConfigurationError(
@@ -232,5 +237,6 @@ def _check_private(path: Path, found: os.stat_result, is_kind: object, kind: str
             f"{display_path(path)} {reason}; daemon tokens must be private. Remove it or make it "
             "yours alone (chmod go-rwx), or set MOCK_MCP_CACHE_DIR to a private directory."
         )
-    if found.st_mode & 0o077:
-        path.chmod(0o700 if kind == "directory" else 0o600)
+    wanted = 0o700 if kind == "directory" else 0o600
+    if stat.S_IMODE(found.st_mode) != wanted:
+        path.chmod(wanted)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import errno
 import os
-import secrets
 import socket
 import stat
 import struct
@@ -17,13 +17,15 @@ from typing import TypeVar
 
 from mock_mcp.errors import DaemonUnreachable, InsecurePath
 
-__all__ = ["IpcServer", "check_peer", "connect_ipc", "is_listening"]
+__all__ = ["IpcServer", "Listener", "check_peer", "connect_ipc", "identify", "is_listening"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
 _NOT_RUNNING = (errno.ENOENT, errno.ECONNREFUSED)
 _PROBE_TIMEOUT_S = 1.0
 BACKLOG = 512
+_HEALTH_REQUEST = b"GET /health HTTP/1.1\r\nHost: mock-mcp\r\nConnection: close\r\n\r\n"
+_HEALTH_BYTES = 64 * 1024
 
 
 def peer_uid(sock: socket.socket) -> int | None:
@@ -83,6 +85,48 @@ def is_listening(path: str) -> bool:
         return True
 
 
+class Listener(enum.Enum):
+    """Who listens at a socket path."""
+
+    NOBODY = "nobody"
+    OURS = "ours"
+    FOREIGN = "foreign"
+    SILENT = "silent"
+
+
+def identify(path: str) -> Listener:
+    """Ask ``GET /health`` who listens at a socket path.
+
+    Returns:
+        ``FOREIGN`` for whoever answers without a ``protocol`` (another implementation), ``SILENT``
+        for whoever does not answer in time: slow is not dead, and not foreign either.
+
+    Raises:
+        InsecurePath: The listener is another user's, or the path cannot be reached.
+    """
+    try:
+        if not is_listening(path):
+            return Listener.NOBODY
+    except OSError as exc:
+        raise InsecurePath(f"The socket {path!r} cannot be reached: {exc}.") from None
+    if sys.platform == "win32":  # a pipe has no read timeout; the handshake tells
+        return Listener.OURS
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_PROBE_TIMEOUT_S)
+            sock.connect(path)
+            sock.sendall(_HEALTH_REQUEST)
+            while len(answer) < _HEALTH_BYTES and (chunk := sock.recv(4096)):
+                answer += chunk
+    except TimeoutError:
+        if not answer:
+            return Listener.SILENT  # else it answered and keeps the connection, as ours does not
+    except OSError as exc:  # it stopped meanwhile, or its queue is full
+        return Listener.SILENT if exc.errno == errno.EAGAIN else Listener.NOBODY
+    return Listener.OURS if b'"protocol"' in answer else Listener.FOREIGN
+
+
 async def connect_ipc(factory: Callable[[], P], path: str) -> P:
     """Connect to a daemon and return the protocol made by ``factory``.
 
@@ -134,7 +178,9 @@ class IpcServer:
             self._pipes = await loop.start_serving_pipe(self._factory, self.path)  # type: ignore[attr-defined]
             return
         final = Path(self.path)
-        temporary = final.with_name(f".{secrets.token_hex(4)}")
+        # The caller holds the project's lock, so one name is enough, and a leftover is ours.
+        temporary = final.with_name(f".{final.stem}")
+        temporary.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(str(temporary))

@@ -34,7 +34,7 @@ from mock_mcp.errors import (
     VersionMismatch,
 )
 from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.runtime.ipc import is_listening
+from mock_mcp.runtime.ipc import Listener, identify, is_listening
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.types import DaemonInfo
@@ -46,6 +46,7 @@ __all__ = [
     "ensure_daemon_running_async",
     "find_daemon",
     "find_daemons",
+    "foreign_daemon",
 ]
 
 START_TIMEOUT_S = 15.0
@@ -68,11 +69,25 @@ def find_daemon(project: Project, cache: CacheDirectory) -> DaemonInfo | None:
     """Return the running daemon of a project, or None.
 
     Raises:
+        VersionMismatch: What runs is another implementation.
         InsecurePath: Its registry or socket is not private.
     """
-    if not is_listening(cache.ipc_path(project.id)):
+    path = cache.ipc_path(project.id)
+    listener = identify(path)
+    if listener is Listener.NOBODY:
         return None
+    if listener is Listener.FOREIGN:
+        raise VersionMismatch(foreign_daemon(display_path(project.root), path))
     return cache.read(project.id)
+
+
+def foreign_daemon(project_root: str, path: str) -> str:
+    """Return what to say when another implementation serves a project."""
+    return (
+        f"Another implementation of mock-mcp serves {project_root} at {path}; it would let "
+        "unchecked data through. Stop it with the tool that started it (for the npm package: "
+        "`npx mock-mcp stop`), then try again."
+    )
 
 
 def find_daemons(
@@ -185,6 +200,8 @@ def _spawn(project: Project, cache: CacheDirectory, timeout_s: float) -> None:
     log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         env = {**os.environ, "MOCK_MCP_CACHE_DIR": str(cache.base)}
+        if paths := env.get("PYTHONPATH"):  # the daemon has another working directory
+            env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -68,6 +68,15 @@ class FileLock:
             pause_s = min(pause_s * 2, 0.02)
         return True
 
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to the file that is locked."""
+        if self._fd is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Free the lock."""
         if self._fd is not None:

@@ -73,7 +73,8 @@ class WebSocketLink(asyncio.Protocol):
         self._write_buffer_bytes = write_buffer_bytes
         self._close_timeout_s = close_timeout_s
         self._transport: asyncio.Transport | None = None
-        self._fragments: list[bytes] = []
+        self._message = bytearray()
+        self._reported = False
         self._is_text = True
         self._closer: asyncio.TimerHandle | None = None
         self._on_lost: Callable[[], None] | None = None
@@ -145,11 +146,7 @@ class WebSocketLink(asyncio.Protocol):
             self._closer.cancel()
         with contextlib.suppress(Exception):
             self.protocol.receive_eof()
-        received = self.protocol.close_rcvd
-        if received is None:
-            self._handler.on_closed(ABNORMAL, "")
-        else:
-            self._handler.on_closed(received.code, received.reason)
+        self._report_closed()
         if self._on_lost is not None:
             self._on_lost()
 
@@ -166,6 +163,8 @@ class WebSocketLink(asyncio.Protocol):
                     self._handler.on_open()
             elif isinstance(event, Response) and self.protocol.state is State.OPEN:
                 self._handler.on_open()
+        if self.protocol.close_rcvd is not None:
+            self._report_closed()  # now, not when the peer has read what is on its way
         self._flush()
         if self.protocol.close_expected() or self.protocol.handshake_exc is not None:
             self._close_soon()
@@ -176,11 +175,14 @@ class WebSocketLink(asyncio.Protocol):
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             if frame.opcode is not Opcode.CONT:
                 self._is_text = frame.opcode is Opcode.TEXT
-            self._fragments.append(bytes(frame.data))
-            if not frame.fin:
-                return
-            text = b"".join(self._fragments) if len(self._fragments) > 1 else self._fragments[0]
-            self._fragments.clear()
+            if frame.fin and not self._message:
+                text = bytes(frame.data)
+            else:
+                self._message += frame.data
+                if not frame.fin:
+                    return
+                text = bytes(self._message)
+                self._message.clear()
             if self._is_text:
                 self._handler.on_text(text)
             else:
@@ -198,12 +200,21 @@ class WebSocketLink(asyncio.Protocol):
             else:
                 transport.close()
 
+    def _report_closed(self) -> None:
+        if self._reported:
+            return
+        self._reported = True
+        received = self.protocol.close_rcvd
+        if received is None:
+            self._handler.on_closed(ABNORMAL, "")
+        else:
+            self._handler.on_closed(received.code, received.reason)
+
     def _close_soon(self) -> None:
         """Close once the peer has had time to read the last bytes and to close first."""
         if self._transport is None or self._closer is not None:
             return
-        if self.protocol.close_rcvd is not None:
-            self._transport.close()  # both close frames are exchanged
-            return
         loop = asyncio.get_running_loop()
         self._closer = loop.call_later(self._close_timeout_s, self.abort)
+        if self.protocol.close_rcvd is not None:
+            self._transport.close()  # both close frames are exchanged

@@ -168,6 +168,8 @@ def decode_call(text: bytes, depth: int) -> tuple[CallId, Params]:
             return call_id, convert({} if params is None else params, cls)
         except InvalidMessage as exc:
             raise InvalidParams(f"{method}: {exc.message}") from None
+    except InvalidMessage as exc:
+        raise CallRefused(exc, None) from None
     except MockMcpError as exc:
         raise CallRefused(exc, call_id) from None
 

@@ -7,8 +7,8 @@ echoed unchanged are then cut out of the same bytes as `msgspec.Raw`.
 
 from __future__ import annotations
 
+import gc
 import re
-from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,9 +23,10 @@ encode = msgspec.json.Encoder().encode
 """Encode any value of this project as UTF-8 JSON."""
 
 _decode = msgspec.json.Decoder().decode
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_LARGE_BYTES = 256 * 1024
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_STEP = [1 if byte in b"[{" else -1 for byte in range(256)]
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 def check_depth(text: bytes, depth: int) -> None:
@@ -36,8 +37,12 @@ def check_depth(text: bytes, depth: int) -> None:
     """
     if text.count(b"{") + text.count(b"[") <= depth:
         return
-    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
-    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > depth:
+    brackets = _STRING.sub(b"", text).translate(_ONE_KIND, _NOT_BRACKETS)
+    for _ in range(depth):  # each round takes away the innermost level
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
         raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
 
 
@@ -53,6 +58,9 @@ def decode(text: bytes, depth: int) -> Any:
         InvalidMessage: A number no peer could represent.
         LimitExceeded: Nested too deep.
     """
+    collecting = len(text) > _LARGE_BYTES and gc.isenabled()
+    if collecting:
+        gc.disable()  # millions of new containers would be scanned again and again
     try:
         value = _decode(text)
     except RecursionError:
@@ -61,6 +69,9 @@ def decode(text: bytes, depth: int) -> Any:
         raise InvalidMessage(f"The JSON cannot be represented: {exc}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ParseError(f"Not JSON in UTF-8: {exc}") from None
+    finally:
+        if collecting:
+            gc.enable()
     check_depth(text, depth)
     return value
 

@@ -157,7 +157,7 @@ async def test_the_older_connection_is_told_and_forgotten(hub: Hub) -> None:
     newer = with_run(hub, connection_id=2)
     assert older.told == ["replaced"]
     hub.detach("run", older)  # type: ignore[arg-type]
-    assert hub.peers == [newer]
+    assert list(hub._peers.values()) == [newer]
     hub.close()
 
 

@@ -90,7 +90,7 @@ async def test_no_extension_message_without_its_capability(hub: Hub) -> None:
 async def test_after_the_close_nothing_is_taken(hub: Hub) -> None:
     peer, _ = connected(hub)
     hello(peer)
-    peer.shut_down()
+    peer.replaced()
     request = {"requestId": "a", "endpoint": "/", "method": "GET"}
     say(peer, type="BATCH_MOCK_REQUEST", runId="run", requests=[request])
     assert hub.broker.total_batches == 0
@@ -101,4 +101,4 @@ async def test_the_hello_timer_ends_with_the_connection(hub: Hub) -> None:
     peer, link = connected(hub)
     peer.on_closed(1006, "")
     assert link.closed is None
-    assert hub.peers == []
+    assert not hub._peers
