@@ -12,11 +12,12 @@ its ``access_token`` would make replay differ from the run that passed, or break
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -74,7 +75,6 @@ SECRETS = (
 
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<lead>^|[?&])(?P<name>[^=&?#\s<>\"]+)=(?P<value>[^&#\s<>\"]*)")
-_COOKIE = re.compile(r"(?P<name>[^=;,\s]+)=(?P<value>[^;]*)")
 _BOUNDARY = re.compile(r";\s*boundary=(?:\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
 
 
@@ -105,8 +105,17 @@ class Redaction:
     ) -> None:
         secrets = {_folded(name) for name in (*SECRETS, *names)} - {_folded(name) for name in keep}
         self._secrets = frozenset(secrets) if enabled else frozenset()
-        self._request_headers = _allowed((*REQUEST_HEADERS, *request_headers))
+        self._recorded = (*REQUEST_HEADERS, *request_headers)
+        self._request_headers = _allowed(self._recorded)
         self._response_headers = _allowed((*RESPONSE_HEADERS, *response_headers))
+
+    def recording(self, request_headers: Iterable[str]) -> Self:
+        """Return the same redaction that records more request headers."""
+        names = (*self._recorded, *request_headers)
+        more = copy.copy(self)
+        more._recorded = names  # noqa: SLF001 - of this class
+        more._request_headers = _allowed(names)  # noqa: SLF001 - of this class
+        return more
 
     def request(self, request: RecordedRequest) -> RecordedRequest:
         """Return a request as it is recorded and matched."""
@@ -161,10 +170,11 @@ class Redaction:
             return _BOUNDARY.sub("", value)
         if not self._secret(name):
             return self._parameters(value)
-        if name == "set-cookie":  # only the first pair is the cookie; its attributes are kept
-            return _COOKIE.sub(rf"\g<name>={PLACEHOLDER}", value, count=1)
+        if name == "set-cookie":  # the first pair is the cookie, its attributes are kept
+            cookie, mark, attributes = value.partition(";")
+            return _crumbled(cookie) + mark + attributes
         if name == "cookie":
-            return _COOKIE.sub(rf"\g<name>={PLACEHOLDER}", value)
+            return ";".join(map(_crumbled, value.split(";")))
         return PLACEHOLDER
 
     def _parameters(self, text: str) -> str:
@@ -227,6 +237,12 @@ class Redaction:
             }
             return fields if any(map(_differs, fields.values(), value.values())) else value
         return value
+
+
+def _crumbled(pair: str) -> str:
+    """Return a cookie pair without its value; what has no name is all value."""
+    name, mark, _ = pair.partition("=")
+    return f"{name}={PLACEHOLDER}" if mark else PLACEHOLDER
 
 
 def _hidden(value: Any) -> Any:

@@ -84,8 +84,8 @@ class RecordingFile:
         path: The file (`paths.locate`).
         test: The id of the test that the file states.
         matching: When a request matches a recorded one.
-        redaction: What may be written and compared; it must let through the headers that
-            ``matching`` compares (``request_headers``), as the default does.
+        redaction: What may be written and compared; the headers that ``matching`` compares are
+            recorded too.
         before_record: Hooks, in order.
         sidecar_bytes: Largest body kept in the recording itself, in bytes of JSON; None moves only
             binary ones out.
@@ -104,7 +104,7 @@ class RecordingFile:
         self.path = path
         self.test = test
         self.matching = matching or Matching()
-        self.redaction = redaction or Redaction(request_headers=self.matching.request_headers)
+        self.redaction = (redaction or Redaction()).recording(self.matching.request_headers)
         self._before_record = tuple(before_record)
         self._sidecar_bytes = sidecar_bytes
         self._lock = threading.RLock()

@@ -57,3 +57,7 @@ class Test:
     def files(self) -> list[str]:
         """The names of the files beside the recording, and its own."""
         return sorted(path.name for path in self.path.parent.iterdir())
+
+    def written_at(self) -> dict[str, int]:
+        """When each of those files was written, in nanoseconds."""
+        return {path.name: path.stat().st_mtime_ns for path in self.path.parent.iterdir()}

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mock_mcp.errors import MockMcpError
@@ -78,6 +78,7 @@ def written(items: list[RecordedInteraction], limit: int | None) -> tuple[bytes,
     return encode_recording("test_a.py::test_a", encoded), sidecars
 
 
+@settings(deadline=None)
 @given(st.lists(interactions, max_size=3), st.sampled_from([None, 0, 200]))
 def test_what_is_written_is_read_and_written_again_byte_for_byte(
     items: list[RecordedInteraction], limit: int | None

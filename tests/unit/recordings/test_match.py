@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mock_mcp.errors import ConfigurationError
@@ -191,6 +191,7 @@ def structural(value: Any) -> Any:
     return ("boolean", value) if isinstance(value, bool) else value
 
 
+@settings(deadline=None)
 @given(json_values, json_values)
 def test_bodies_are_equal_exactly_when_their_json_is(one: Any, other: Any) -> None:
     bodies = {"in": one}, {"in": other}

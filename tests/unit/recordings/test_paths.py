@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mock_mcp.recordings.format import is_sidecar
@@ -57,6 +57,7 @@ classes = st.lists(st.sampled_from(["TestA", "TestB", "testa", "Nul", "Ünder"])
 names_lists = st.builds(lambda outer, name: [*outer, name], classes, any_name)
 
 
+@settings(deadline=None)
 @given(names_lists, names_lists)
 def test_two_tests_never_share_a_file_even_where_case_is_ignored(
     first: list[str], second: list[str]
@@ -68,6 +69,7 @@ def test_two_tests_never_share_a_file_even_where_case_is_ignored(
         assert one == other
 
 
+@settings(deadline=None)
 @given(names_lists)
 def test_every_name_is_safe(names: list[str]) -> None:
     name = locate(FILE, names).path.name

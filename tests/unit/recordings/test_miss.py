@@ -1,0 +1,148 @@
+"""A miss explains itself: cause, nearest call, differences, repair; no secrets, bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mock_mcp.errors import MockMcpError
+from mock_mcp.recordings.format import RecordedRequest
+from mock_mcp.recordings.match import Matching
+from mock_mcp.recordings.miss import RecordingMiss, explain_miss, repair_command
+from unit.recordings.calls import Test, answered, call
+
+U = "https://api.test/users"
+REPAIR = repair_command("tests/test_shop.py::test_buy[a b]")
+
+
+def missed(test: Test, made: RecordedRequest, **options: Any) -> RecordingMiss:
+    run = test.open(**options)
+    assert run.find(made) is None
+    return explain_miss(run, made, REPAIR)
+
+
+def test_the_repair_is_one_command_to_paste() -> None:
+    assert REPAIR == (
+        "MOCK_MCP=1 pytest --mock-mode=new_episodes 'tests/test_shop.py::test_buy[a b]'"
+    )
+
+
+def test_no_recording(test: Test) -> None:
+    miss = missed(test, call(U))
+    assert miss.cause == "no-recording"
+    assert str(test.path) in str(miss)
+    assert REPAIR in str(miss)
+    assert isinstance(miss, MockMcpError)
+    assert miss.code == "recording-miss"
+
+
+def test_used_up(test: Test) -> None:
+    test.record(answered(call(U)))
+    run = test.open()
+    assert run.find(call(U)) is not None
+    assert run.find(call(U)) is None
+    miss = explain_miss(run, call(U), REPAIR)
+    assert miss.cause == "used-up"
+    assert "recorded once; this is call number 2" in str(miss)
+
+
+def form(value: str) -> RecordedRequest:
+    return call(U, body={"$form": {"a": value}})
+
+
+CHANGES = [
+    (call(f"{U}?page=1"), call(f"{U}?page=2"), [("query.page", '"1"', '"2"')]),
+    (call(f"{U}?a=1&a=2"), call(f"{U}?a=3"), [("query.a", '["1", "2"]', '"3"')]),
+    (call(f"{U}?a="), call(U), [("query.a", '""', "nothing")]),
+    (call(U), call(U, "DELETE"), [("method", '"GET"', '"DELETE"')]),
+    (call(f"{U}/1"), call(f"{U}/2"), [("path", '"/users/1"', '"/users/2"')]),
+    (call(U, body={"a": [1, 2]}), call(U, body={"a": [1, 3]}), [("body.a.1", "2", "3")]),
+    (form("1"), form("2"), [("body.a", '"1"', '"2"')]),
+    (call(U, body=[1]), call(U), [("body", "[1]", "nothing")]),
+    (call(U, body={"n": True}), call(U, body={"n": 1}), [("body.n", "true", "1")]),
+]
+
+
+@pytest.mark.parametrize(("recorded", "made", "differences"), CHANGES)
+def test_a_changed_request_names_every_field(
+    test: Test, recorded: RecordedRequest, made: RecordedRequest, differences: Any
+) -> None:
+    test.record(answered(call("https://other.test/x")), answered(recorded))
+    miss = missed(test, made)
+    assert miss.cause == "request-changed"
+    assert [tuple(difference) for difference in miss.differences] == differences
+    assert miss.nearest is not None
+    assert "number 2 of 2, unused" in miss.nearest
+    for field, before, now in differences:
+        assert f"{field}: recorded {before}, now {now}" in str(miss)
+
+
+def test_another_call_was_not_recorded(test: Test) -> None:
+    test.record(answered(call("https://api.test/users/1/orders")))
+    miss = missed(test, call("https://mail.test/send", "POST"))
+    assert miss.cause == "not-recorded"
+    assert miss.nearest is not None
+
+
+def test_the_nearest_call_is_the_one_that_shares_most(test: Test) -> None:
+    body = {"name": "Ann", "age": 1, "city": "Ulm"}
+    test.record(
+        answered(call(U, "POST", {"name": "Bob", "age": 2, "city": "Ulm"})),
+        answered(call(U, "POST", {**body, "age": 2})),
+        answered(call(f"{U}/9", "POST", body)),
+    )
+    miss = missed(test, call(U, "POST", body))
+    assert [difference.field for difference in miss.differences] == ["body.age"]
+
+
+def test_only_what_is_compared_is_a_difference(test: Test) -> None:
+    options = {"matching": Matching(("method", "path", "headers:accept"), ignore=["ts"])}
+    test.record(answered(call(f"{U}?ts=1", accept="a")), **options)
+    miss = missed(test, call(f"{U}?ts=2", accept="b"), **options)
+    assert [tuple(d) for d in miss.differences] == [("headers.accept", '["a"]', '["b"]')]
+
+
+def test_a_callable_that_refuses_is_named(test: Test) -> None:
+    def never(recorded: RecordedRequest, made: RecordedRequest) -> bool:
+        return False
+
+    test.record(answered(call(U)))
+    miss = missed(test, call(U), matching=Matching(("path", never)))
+    assert "never" in miss.differences[0].now
+
+
+def test_a_hook_that_leaves_the_request_out_is_named(test: Test) -> None:
+    test.record(answered(call(U)))
+    miss = missed(test, call(U), matching=Matching(before=lambda _: None))
+    assert miss.cause == "not-recorded"
+    assert "before_match" in str(miss)
+
+
+def test_secrets_are_not_shown(test: Test) -> None:
+    test.record(answered(call(f"{U}?token=S3CRET", body={"password": "S3CRET", "a": 1})))
+    miss = missed(test, call(f"{U}?token=S3CRET", body={"password": "S3CRET", "a": 2}))
+    assert "S3CRET" not in str(miss)
+    assert "S3CRET" not in str(miss.data)
+
+
+def test_a_large_difference_is_cut(test: Test) -> None:
+    test.record(answered(call(U, body={str(n): "x" * 5000 for n in range(100)})))
+    miss = missed(test, call(f"{U}?q={'y' * 5000}", body={str(n): "z" * 5000 for n in range(100)}))
+    assert len(str(miss)) < 5000
+    assert "more" in str(miss)
+
+
+def test_a_request_body_beside_the_file_is_compared(test: Test) -> None:
+    test.record(answered(call(U, body={"text": "x" * 70_000, "n": 1})))
+    miss = missed(test, call(U, body={"text": "x" * 70_000, "n": 2}))
+    assert [tuple(d) for d in miss.differences] == [("body.n", "1", "2")]
+
+
+def test_a_broken_contract_uses_the_same_words(test: Test) -> None:
+    miss = RecordingMiss(
+        call(U), test.path, "contract-changed", REPAIR, details=["/body/id: expected a string"]
+    )
+    assert "The contract changed" in str(miss)
+    assert "/body/id: expected a string" in str(miss)
+    assert miss.data["cause"] == "contract-changed"
