@@ -33,6 +33,7 @@ __all__ = [
     "Origin",
     "TransportFailure",
     "UnusableMock",
+    "decode_body",
     "is_loopback",
 ]
 
@@ -258,13 +259,8 @@ class HttpRequest:
         return found
 
     def body_value(self) -> Any:
-        """Return the body in the forms of DESIGN section 6; None when there is none.
-
-        A body that is not what its content type says falls back to text, then to ``$base64``.
-        """
-        if not self.body:
-            return None
-        return _decode(self.body, self.header("content-type") or "")
+        """Return the body as `decode_body` does."""
+        return decode_body(self.body, self.header("content-type"))
 
 
 # -- The response -----------------------------------------------------------------------------
@@ -319,7 +315,8 @@ class HttpResponse:
 
         Args:
             request: What it answers.
-            data: The body in the forms of DESIGN section 6.
+            data: The body in the forms of DESIGN section 6; with a JSON media type it is a JSON
+                value, whatever it looks like.
             status: From 200 to 599; 200 when None.
             headers: A name has one value or several.
             media_type: The contract's, when the headers name none; else ``application/json``.
@@ -430,7 +427,14 @@ def _charset(content_type: str) -> str:
     return name
 
 
-def _decode(body: bytes, content_type: str) -> Any:
+def decode_body(body: bytes, content_type: str | None) -> Any:
+    """Return a body in the forms of DESIGN section 6; None when it is empty.
+
+    A body that is not what its content type says falls back to text, then to ``$base64``.
+    """
+    if not body:
+        return None
+    content_type = content_type or ""
     kind = _base_type(content_type)
     if _is_json(kind):
         try:
@@ -498,25 +502,29 @@ def _part(head: str, content: bytes) -> dict[str, Any]:
     if content_type:
         part["contentType"] = content_type
     if _is_json(_base_type(content_type)):
-        return part | {"data": _decode(content, content_type)}
+        return part | {"data": decode_body(content, content_type)}
     text = _text_or_base64(content, content_type)
     return part | (text if isinstance(text, dict) else {"data": text})
 
 
 def _encode(data: Any, content_type: str | None, media_type: str | None) -> tuple[bytes, str]:
     """Return the bytes of a mock's data, and the content type they have."""
-    wrapper = next(iter(data)) if isinstance(data, dict) and len(data) == 1 else None
+    declared = content_type or media_type
+    is_wrapper = (
+        isinstance(data, dict) and len(data) == 1 and not _is_json(_base_type(declared or ""))
+    )
+    wrapper = next(iter(data)) if is_wrapper else None
     if wrapper == "$base64":
-        return _unbase64(data), content_type or media_type or "application/octet-stream"
+        return _unbase64(data), declared or "application/octet-stream"
     if wrapper == "$form" and isinstance(data["$form"], dict):
         form = {
             name: [_field(item) for item in (value if isinstance(value, list) else [value])]
             for name, value in data["$form"].items()
         }
-        return urlencode(form, doseq=True).encode(), content_type or media_type or _FORM
+        return urlencode(form, doseq=True).encode(), declared or _FORM
     if wrapper == "$multipart" and isinstance(data["$multipart"], list):
-        return _join_multipart(data["$multipart"], content_type or media_type)
-    kind = content_type or media_type or "application/json"
+        return _join_multipart(data["$multipart"], declared)
+    kind = declared or "application/json"
     if isinstance(data, str) and not _is_json(_base_type(kind)):
         return _encode_text(data, kind), kind
     if data is None and not _is_json(_base_type(kind)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -54,7 +53,7 @@ class Patches:
         self._at_undo.clear()
 
 
-class ImportWatch(MetaPathFinder):
+class ImportWatch:
     """Call ``imported(name, module)`` whenever one of ``names`` has been imported.
 
     It finds nothing by itself: it asks the other finders and wraps the loader they give. The
@@ -86,13 +85,14 @@ class ImportWatch(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _WatchedLoader(spec.loader, self._imported)
+                    # Not derived from importlib.abc, whose import costs more than this package.
+                    spec.loader = _WatchedLoader(spec.loader, self._imported)  # type: ignore[assignment]
                 return spec
         return None
 
 
-class _WatchedLoader(Loader):
-    def __init__(self, loader: Loader, imported: Callable[[str, ModuleType], None]) -> None:
+class _WatchedLoader:
+    def __init__(self, loader: Any, imported: Callable[[str, ModuleType], None]) -> None:
         self._loader = loader
         self._imported = imported
 
@@ -100,7 +100,8 @@ class _WatchedLoader(Loader):
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self._loader

@@ -26,6 +26,8 @@ from mock_mcp.intercept.patches import Patches
 
 __all__ = ["patch"]
 
+_SCHEMES = ("http", "https")  # not those of adapters for Unix sockets, such as Docker's
+
 
 def patch(requests: ModuleType, patches: Patches) -> None:
     """Hook the adapter of ``requests``."""
@@ -35,7 +37,9 @@ def patch(requests: ModuleType, patches: Patches) -> None:
         def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             origin = Origin.of(request.url)
             url = origin.url(request.path_url)
-            exchange = stack.exchange_for(origin, f"{request.method} {url}")
+            exchange = None
+            if origin.scheme in _SCHEMES:
+                exchange = stack.exchange_for(origin, f"{request.method} {url}")
             if exchange is None:
                 return original(self, request, *args, **kwargs)
             timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)  # stream, timeout

@@ -117,7 +117,7 @@ def test_multipart_body() -> None:
     parts = [
         b'Content-Disposition: form-data; name="a"\r\n\r\nplain',
         b'Content-Disposition: form-data; name="j"\r\nContent-Type: text/json\r\n\r\n{"x":1}',
-        b'Content-Disposition: form-data; name="f"; filename="q\\"x"\r\nContent-Type: a/b\r\n\r\n\r\n\0',
+        b'Content-Type: a/b\r\nContent-Disposition: x; name="f"; filename="\\""\r\n\r\n\r\n\0',
         b"Content-Disposition: form-data; name=u; filename*=utf-8''na%C3%AFve.txt\r\n\r\n",
     ]
     body = (
@@ -129,7 +129,7 @@ def test_multipart_body() -> None:
             {"name": "j", "contentType": "text/json", "data": {"x": 1}},
             {
                 "name": "f",
-                "filename": 'q"x',
+                "filename": '"',
                 "contentType": "a/b",
                 "$base64": "DQoA",
             },
@@ -160,6 +160,7 @@ def test_header_map_joins_nothing() -> None:
         ({"$base64": "AAE="}, {"media_type": "image/png"}, b"\0\1", "image/png"),
         ({"$form": {"a": [1, True], "b": "x y"}}, {}, b"a=1&a=true&b=x+y", FORM),
         ({"$form": 1}, {}, b'{"$form":1}', "application/json"),
+        ({"$base64": "AAE="}, {"media_type": "a/b+json"}, b'{"$base64":"AAE="}', "a/b+json"),
         ({"a": 1}, {"media_type": "text/plain"}, b'{"a":1}', "text/plain"),
     ],
 )  # fmt: skip
@@ -207,7 +208,7 @@ def test_bytes_that_are_gzip_already_are_not_encoded_again() -> None:
     response = HttpResponse.from_mock(
         GET,
         {"$base64": base64.b64encode(packed).decode()},
-        headers={"Content-Encoding": "gzip", "Content-Type": "application/json"},
+        headers={"Content-Encoding": "gzip", "Content-Type": "text/csv"},
     )
     assert response.body == packed
     assert response.header("content-encoding") == "gzip"

@@ -183,6 +183,13 @@ def test_an_adapter_of_ones_own_sits_on_top() -> None:
     assert exchange.requests[0].header("x-signed") == "yes"
 
 
+def test_an_adapter_of_another_scheme_goes_its_way() -> None:
+    with install(FakeExchange()) as _, requests.Session() as session:
+        session.mount("http+docker://", requests.adapters.HTTPAdapter())
+        with pytest.raises(requests.exceptions.InvalidURL):  # as without us
+            session.get("http+docker://localhost/version")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no Unix sockets")
 def test_connections_with_their_own_connect_are_left_alone(tmp_path: Any) -> None:
     class Unix(http.client.HTTPConnection):
