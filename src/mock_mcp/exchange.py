@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import enum
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self
@@ -33,7 +35,9 @@ __all__ = [
     "Origin",
     "TransportFailure",
     "UnusableMock",
+    "bypass",
     "decode_body",
+    "is_bypassed",
     "is_loopback",
 ]
 
@@ -597,6 +601,26 @@ def _quoted(value: Any) -> str:
 
 
 # -- Who answers ------------------------------------------------------------------------------
+
+_bypassed: ContextVar[bool] = ContextVar("mock_mcp_bypassed", default=False)
+
+
+@contextlib.contextmanager
+def bypass() -> Iterator[None]:
+    """Let every call of this context (thread or task) through, to the network too.
+
+    An exchange that calls the real API does it inside.
+    """
+    token = _bypassed.set(True)
+    try:
+        yield
+    finally:
+        _bypassed.reset(token)
+
+
+def is_bypassed() -> bool:
+    """Tell whether the calling context is inside `bypass`."""
+    return _bypassed.get()
 
 
 class Exchange(Protocol):

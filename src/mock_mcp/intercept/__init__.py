@@ -15,10 +15,10 @@ import threading
 from types import ModuleType, TracebackType
 from typing import Self
 
-from mock_mcp.exchange import Exchange
+from mock_mcp.exchange import Exchange, bypass
 from mock_mcp.intercept import guard, stack
 from mock_mcp.intercept.patches import ImportWatch, Patches
-from mock_mcp.intercept.stack import Installation, bypass
+from mock_mcp.intercept.stack import Installation
 
 __all__ = ["Installed", "bypass", "install"]
 

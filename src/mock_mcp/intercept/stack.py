@@ -7,16 +7,13 @@ installed.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin
+from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin, is_bypassed
 
 __all__ = [
     "Installation",
-    "bypass",
     "check_connection",
     "current",
     "exchange_for",
@@ -34,7 +31,6 @@ class Installation:
 
 
 _installations: tuple[Installation, ...] = ()
-_bypassed: ContextVar[bool] = ContextVar("mock_mcp_bypassed", default=False)
 
 
 def current() -> tuple[Installation, ...]:
@@ -52,16 +48,6 @@ def remove(installation: Installation) -> None:
     """Take an installation out, wherever it stands."""
     global _installations  # noqa: PLW0603 - process-wide on purpose
     _installations = tuple(kept for kept in _installations if kept is not installation)
-
-
-@contextlib.contextmanager
-def bypass() -> Iterator[None]:
-    """Let every call of this context (thread or task) through, to the network too."""
-    token = _bypassed.set(True)
-    try:
-        yield
-    finally:
-        _bypassed.reset(token)
 
 
 def exchange_for(origin: Origin, what: str) -> Exchange | None:
@@ -122,7 +108,7 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
 
 def _decide(origin: Origin) -> tuple[Decision, Installation | None]:
     """Return the decision and whose it is; nobody's when the call is free."""
-    if _bypassed.get():
+    if is_bypassed():
         return Decision.PASS, None
     refused_by = None
     for installation in reversed(_installations):
