@@ -73,7 +73,8 @@ def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def client_threads() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name == "mock-mcp-client"]
+    names = ("mock-mcp-client", "mock-mcp-launch")
+    return [each.name for each in threading.enumerate() if each.name in names]
 
 
 @pytest.fixture

@@ -361,7 +361,7 @@ async def test_a_failing_task_group_cancels_its_requests(connect, responder):
         raise ValueError
 
     async with connect(timeout_s=None) as client:
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(ExceptionGroup):  # noqa: PT012
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.request_mock("/a"))
                 group.create_task(fail())

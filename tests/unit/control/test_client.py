@@ -210,7 +210,7 @@ CALLS = [
 @pytest.mark.parametrize(
     ("method", "params", "result", "call"), CALLS, ids=[f"{n}-{c[0]}" for n, c in enumerate(CALLS)]
 )
-async def test_a_call_is_json_rpc_with_the_token_in_a_header(
+async def test_a_call_is_json_rpc_with_the_token_in_a_header(  # noqa: PLR0917
     peer, client, method, params, result, call
 ):
     peer.answers = [{"result": result}]
