@@ -24,7 +24,7 @@ LAYERS = (
     ("contract", "recordings", "runtime", "exchange"),
     ("daemon", "control", "client"),
     ("scope", "adapter", "responders"),
-    ("intercept", "demo"),
+    ("intercept", "interceptors", "demo"),
     ("pytest_plugin", "cli"),
 )
 SIBLINGS = {
