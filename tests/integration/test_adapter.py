@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import mcp_types as types
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from mcp.shared.exceptions import MCPError
 from mock_mcp import connect
 from mock_mcp.adapter.server import Adapter
 from mock_mcp.adapter.times import Times
+from mock_mcp.adapter.tools import TOOLS
 from mock_mcp.client.collector import BatchMockCollector
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.daemon.server import MockMcpDaemon
@@ -64,14 +67,15 @@ class Place:
     async def assistant(self, name: str = "p", **settings: Any) -> AsyncIterator[Assistant]:
         adapter = Adapter(project_root=self.project(name), cache_dir=self.cache_dir, **settings)
         async with Client(adapter.server(), mode=self._mode) as client:
-            yield Assistant(client)
+            yield Assistant(client, adapter)
 
 
 class Assistant:
     """An MCP client that checks what every result must hold."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, adapter: Adapter) -> None:
         self.client = client
+        self.adapter = adapter
 
     async def __call__(self, tool: str, **arguments: Any) -> Any:
         result = await self.client.call_tool(tool, arguments)
@@ -285,6 +289,95 @@ async def test_a_request_without_a_schema_has_no_contract(mode):
             assert "no contract" in refused
             assert request_id in await ask.refusal("get_schema", **where, requestId="other")
             await ask.provide(claim)
+            await asked
+
+
+class SlowContracts:
+    """Contracts that are read when the test says so."""
+
+    def __init__(self, ask: Assistant, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self._read = ask.adapter._contracts.read
+        monkeypatch.setattr(ask.adapter._contracts, "read", self.read)
+
+    def read(self, *arguments: Any) -> Any:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return self._read(*arguments)
+
+
+async def test_a_contract_that_is_slow_to_read_does_not_hold_up_a_claim(mode, monkeypatch):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant(times=Times(contract_s=0.01)) as ask:
+            slow = SlowContracts(ask, monkeypatch)
+            asked = asyncio.create_task(test.request_mock("/user", metadata={"schema": SCHEMA}))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            slow.go_on.set()
+            assert "get_batch shows it" in claim["requests"][0]["unchecked"]
+            assert claim["requests"][0]["metadata"] == {"schema": SCHEMA}
+            await ask.provide(claim, data={})
+            await asked
+
+
+async def test_a_claim_cancelled_while_its_contract_is_read_is_given_back(mode, monkeypatch):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            slow = SlowContracts(ask, monkeypatch)
+            asked = asyncio.create_task(test.request_mock("/user"))
+            claiming = asyncio.create_task(ask("claim_next_batch", waitMs=30_000))
+            await asyncio.to_thread(slow.begun.wait, 30)
+            claiming.cancel()
+            await asyncio.wait([claiming])
+            slow.go_on.set()
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert "cancelled" in claim["history"][0]["reason"]
+            await ask.provide(claim)
+            await asked
+
+
+async def test_a_failure_inside_the_contracts_does_not_break_a_claim(mode, monkeypatch):
+    def fail(*arguments: Any) -> Any:
+        raise RecursionError
+
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            monkeypatch.setattr(ask.adapter._contracts, "read", fail)
+            asked = asyncio.create_task(test.request_mock("/user"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert "could not be shown" in claim["requests"][0]["unchecked"]
+            await ask.provide(claim)
+            await asked
+
+
+async def test_results_are_what_their_output_schemas_say(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.gather(
+                test.request_mock("/a", metadata={"schema": SCHEMA}), test.request_mock("/b")
+            )
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            batch = {"batchId": claim["batchId"]}
+            where = {**batch, "requestId": claim["requests"][0]["requestId"], "pointer": ""}
+            results = {
+                "claim_next_batch": claim,
+                "get_batch": await ask("get_batch", **batch),
+                "get_schema": await ask("get_schema", **where),
+                "get_pending_batches": await ask("get_pending_batches"),
+                "provide_batch_mock_data": await ask.provide(claim, data={}),
+            }
+            for tool, result in results.items():
+                schema = TOOLS[tool].output_schema
+                jsonschema_rs.validate(schema, result)
+                assert result.keys() <= schema["properties"].keys(), tool
+            assert results["get_batch"]["requests"] == claim["requests"]
             await asked
 
 
