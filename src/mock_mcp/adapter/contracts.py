@@ -120,7 +120,11 @@ class BatchContracts:
         self._said[request_id] = said
 
     def annotate(
-        self, requests: Sequence[Mapping[str, Any]], *, inline: bool = True
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        inline: bool = True,
+        room: int = MAX_BUDGET,
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the requests with what their contracts say, and the contracts they name.
 
@@ -130,6 +134,7 @@ class BatchContracts:
             requests: The wire objects of the batch.
             inline: Leave a ``metadata.schema`` that fits the budget where it is; otherwise every
                 one gives its place to its condensed view.
+            room: Characters that all contracts together may take.
         """
         said = [self._said.get(request["requestId"], _Said()) for request in requests]
         contracts = {each.contract.name: each.contract for each in said if each.contract}
@@ -139,7 +144,9 @@ class BatchContracts:
             if inline and contract.own is not None and len(dump(contract.own)) <= self._budget
         }
         views = _views(
-            [contract for name, contract in contracts.items() if name not in inlined], self._budget
+            [contract for name, contract in contracts.items() if name not in inlined],
+            self._budget,
+            room,
         )
         shown = [
             _annotated(request, each, views, inlined)
@@ -338,24 +345,24 @@ def _own(source: Source) -> Any:
     return document.raw if document is not None and document.path is None else None
 
 
-def _views(contracts: Iterable[_Contract], budget: int) -> dict[str, Any]:
-    """Return the contracts by name, as an assistant reads them, in `MAX_BUDGET` all together.
+def _views(contracts: Iterable[_Contract], budget: int, room: int) -> dict[str, Any]:
+    """Return the contracts by name, as an assistant reads them, in ``room`` all together.
 
     A schema that several contracts have is shown with the first; if all schemas are too long
     together, the longest get less room.
     """
-    shown = list(contracts)[:MAX_SHOWN]
+    shown = list(contracts)[:MAX_SHOWN] if room > 0 else []
     views = {contract.name: contract.head() for contract in shown}
     listed = [
         (contract.name, contract.wanted.schema, contract.wanted.examples)
         for contract in shown
         if contract.has_body and contract.wanted.schema is not None
     ]
-    room = MAX_BUDGET - len(dump(views))
+    left = room - len(dump(views))
     batch = condense_batch(listed, budget=budget)
     sizes = {key: len(dump(view.to_json())) for key, view in batch.schemas.items()}
-    if sum(sizes.values()) > room:
-        batch = condense_batch(listed, budget=max(MIN_BUDGET, _level(list(sizes.values()), room)))
+    if sizes and sum(sizes.values()) > left:
+        batch = condense_batch(listed, budget=max(MIN_BUDGET, _level(list(sizes.values()), left)))
     first: dict[str, str] = {}
     for name, key in batch.requests.items():
         if key in first:
@@ -366,12 +373,11 @@ def _views(contracts: Iterable[_Contract], budget: int) -> dict[str, Any]:
         views[name] |= view.to_json()
         if not view.is_complete:
             views[name]["complete"] = False
-    return _fitting(views)
+    return _fitting(views, room)
 
 
-def _fitting(views: dict[str, Any]) -> dict[str, Any]:
-    """Return the views that fit in `MAX_BUDGET`, and those they refer to."""
-    room = MAX_BUDGET
+def _fitting(views: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """Return the views that fit in ``room``, without those that refer to one that does not."""
     kept: dict[str, Any] = {}
     for name, view in views.items():
         referred = view["schema"].get("$contract") if "schema" in view else None
@@ -382,11 +388,11 @@ def _fitting(views: dict[str, Any]) -> dict[str, Any]:
 
 
 def _level(sizes: list[int], room: int) -> int:
-    """Return the size to cut the largest to, so that all fit in the room."""
+    """Return the size to cut the largest to, so that all fit in the room; they do not yet."""
     left = sorted(sizes)
-    while left and left[0] * len(left) <= room:
+    while left[0] * len(left) <= room:
         room -= left.pop(0)
-    return room // len(left) if left else max(sizes)
+    return room // len(left)
 
 
 def _annotated(

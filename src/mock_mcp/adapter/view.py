@@ -74,6 +74,11 @@ def batch_view(
             view["contracts"] = views
         if len(dump(view)) <= RESULT_CHARS:
             return view
+    if contracts is not None and len(dump([*map(_brief, shown), views])) > RESULT_CHARS:
+        # Contracts can be opened one by one, requests cannot: these come first now.
+        shown, _ = contracts.annotate(requests, inline=False, room=0)
+        room = RESULT_CHARS - len(dump([*map(_brief, shown)]))
+        shown, views = contracts.annotate(requests, inline=False, room=room)
     briefs, hidden = bounded(map(_brief, shown), RESULT_CHARS - len(dump(views)))
     view = {"requests": briefs, "contracts": views} if views else {"requests": briefs}
     return {**view, "notShown": hidden} if hidden else view

@@ -291,6 +291,18 @@ def test_hundreds_of_distinct_contracts_still_fit(project):
         assert shown["contract"] in [*view["contracts"], {"$fold": "#"}, "metadata.schema"]
 
 
+def test_requests_come_before_contracts_when_not_all_fits(project):
+    requests = [
+        request(n, f"/pets/{n}{'0' * 60}", metadata={"schema": {**LONG, "title": f"{n}"}})
+        for n in range(350)
+    ]
+    view = project.view(*requests)
+    assert len(dump(view)) <= RESULT_CHARS
+    assert [shown["requestId"] for shown in view["requests"]] == [f"r{n}" for n in range(350)]
+    assert view["requests"][0]["contract"] in view["contracts"]
+    assert view["requests"][-1]["contract"] == {"$fold": "#"}
+
+
 def test_metadata_that_holds_no_schema_says_so(project):
     project.configure("")
     shown, _ = project.one(request(metadata={"schema": {"response": "a user"}}))
