@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mock_mcp.control.client import DaemonClient
     from mock_mcp.daemon.server import MockMcpDaemon
     from mock_mcp.errors import MockMcpError
+    from mock_mcp.interceptors.context import intercept
     from mock_mcp.limits import Limits
     from mock_mcp.runtime.launch import ensure_daemon_running, ensure_daemon_running_async
     from mock_mcp.runtime.project import compute_project_id, resolve_project_root
@@ -36,6 +37,7 @@ __all__ = [
     "connect_sync",
     "ensure_daemon_running",
     "ensure_daemon_running_async",
+    "intercept",
     "resolve_project_root",
     "run_adapter",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "connect_sync": "mock_mcp.client.connect",
     "ensure_daemon_running": "mock_mcp.runtime.launch",
     "ensure_daemon_running_async": "mock_mcp.runtime.launch",
+    "intercept": "mock_mcp.interceptors.context",
     "resolve_project_root": "mock_mcp.runtime.project",
     "run_adapter": "mock_mcp.adapter.entry",
 }

@@ -1,6 +1,6 @@
 """One HTTP exchange, whatever library makes it: the request, the response, and who answers.
 
-`intercept` turns the call of an HTTP library into an `HttpRequest`, asks the active `Exchange`, and
+`interceptors` turns the call of an HTTP library into an `HttpRequest`, asks the active `Exchange`, and
 turns its `HttpResponse` into what that library returns. Bodies are bytes here; `body_value` and
 `HttpResponse.from_mock` translate them from and to the forms of DESIGN section 6.
 """
@@ -624,7 +624,7 @@ def is_bypassed() -> bool:
 
 
 class Exchange(Protocol):
-    """Answers the calls of one installation (`mock_mcp.intercept.install`).
+    """Answers the calls of one installation (`mock_mcp.interceptors.install`).
 
     Methods are called from any thread, several at once, with no lock held.
     """

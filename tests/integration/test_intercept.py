@@ -17,9 +17,9 @@ from mock_mcp.exchange import (
     NetworkBlocked,
     TransportFailure,
 )
-from mock_mcp.intercept import install
-from unit.intercept.clients import CHUNKS, CLIENTS, Call, HttpClient, Outcome, Session, chunks_of
-from unit.intercept.servers import Answer, FakeExchange, RealServer, free_port
+from mock_mcp.interceptors import install
+from unit.interceptors.clients import CHUNKS, CLIENTS, Call, HttpClient, Outcome, Session, chunks_of
+from unit.interceptors.servers import Answer, FakeExchange, RealServer, free_port
 
 API = "http://api.example.test"
 SECURE_API = "https://api.example.test"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from mock_mcp.client.encode import encode_request
+from mock_mcp.client.encode import encode_request, is_utf8
 from mock_mcp.client.engine import Engine, Settings
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
@@ -49,16 +49,33 @@ class _Collector:
         """Whether mocks can be requested: False unless ``MOCK_MCP`` is set."""
         return self._engine is not None
 
-    def _ticket(
+    def _request(
         self,
         endpoint: str,
         method: str,
-        timeout_s: float | None,
         contract: ContractMode | None,
         fields: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return the request as it travels, checked against its contract."""
+        for text in (endpoint, method):
+            if not isinstance(text, str) or not is_utf8(text):
+                raise InvalidParams(f"endpoint and method must be text, not {text!a}.")
+        request = {
+            "endpoint": endpoint,
+            "method": method,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+        if self._police is not None:
+            if chosen := self._police.contract_of(contract):
+                request["contract"] = chosen
+            self._police.check({"requestId": "", **request}, stacklevel=3)
+        return request
+
+    def _ticket(
+        self, request: Mapping[str, Any], timeout_s: float | None, *, keep_delay: bool = False
     ) -> tuple[Engine, Ticket]:
-        engine, police = self._engine, self._police
-        if engine is None or police is None:
+        engine = self._engine
+        if engine is None:
             raise MockMcpDisabled(
                 "Mocks are off: set the environment variable MOCK_MCP=1 (or pass enabled=True to "
                 "connect) to request them from an assistant."
@@ -66,9 +83,6 @@ class _Collector:
         self._check_process()
         if self._closed:
             raise ClientClosed("The client is closed; connect again to request mocks.")
-        for text in (endpoint, method):
-            if not isinstance(text, str) or not text.isprintable():
-                raise InvalidParams(f"endpoint and method must be printable text, not {text!a}.")
         if timeout_s is _UNSET:
             timeout_s = self._settings.timeout_s
         elif timeout_s is not None and not _is_duration(timeout_s):
@@ -76,17 +90,11 @@ class _Collector:
                 f"timeout_s must be a positive number of seconds or None, not {timeout_s!r}."
             )
         request_id = engine.next_request_id()
-        request = {
-            "requestId": request_id,
-            "endpoint": endpoint,
-            "method": method,
-            **{name: value for name, value in fields.items() if value is not None},
-        }
-        if chosen := police.contract_of(contract):
-            request["contract"] = chosen
-        police.check(request, stacklevel=3)
-        json = encode_request(request, self._settings.limits, stacklevel=3)
-        ticket = Ticket(request_id, f"{method} {endpoint}", json, timeout_s)
+        json = encode_request(
+            {**request, "requestId": request_id}, self._settings.limits, stacklevel=3
+        )
+        name = f"{request['method']} {request['endpoint']}"
+        ticket = Ticket(request_id, name, json, timeout_s, keep_delay=keep_delay)
         with self._pending_lock:
             self._pending[request_id] = ticket
         ticket.future.add_done_callback(lambda _: self._settled(request_id))
@@ -153,7 +161,18 @@ class BatchMockCollector(_Collector):
             InvalidParams: An argument cannot be used.
         """
         fields = {"body": body, "headers": headers, "metadata": metadata}
-        engine, ticket = self._ticket(endpoint, method, timeout_s, contract, fields)
+        request = self._request(endpoint, method, contract, fields)
+        return await self._wait(*self._ticket(request, timeout_s))
+
+    async def ask(self, request: Mapping[str, Any], timeout_s: float | None) -> Mock:
+        """Ask with a whole request object, which the caller has policed.
+
+        The answer comes at once and still carries its ``delay_ms``; errors are those of
+        `request_mock`.
+        """
+        return await self._wait(*self._ticket(request, timeout_s, keep_delay=True))
+
+    async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         answer = asyncio.wrap_future(ticket.future)
         self._collect(engine, ticket)
         try:
@@ -225,7 +244,18 @@ class SyncBatchMockCollector(_Collector):
         Arguments, result and errors are those of `BatchMockCollector.request_mock`.
         """
         fields = {"body": body, "headers": headers, "metadata": metadata}
-        engine, ticket = self._ticket(endpoint, method, timeout_s, contract, fields)
+        request = self._request(endpoint, method, contract, fields)
+        return self._wait(*self._ticket(request, timeout_s))
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float | None) -> Mock:
+        """Ask as `BatchMockCollector.ask` does."""
+        return self._wait(*self._ticket(request, timeout_s, keep_delay=True))
+
+    def as_async(self) -> BatchMockCollector:
+        """Return a collector for async code that shares this one's connection and run."""
+        return BatchMockCollector(self._settings, self._engine, self._police)
+
+    def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         debounce_s = self._settings.debounce_s
         engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:

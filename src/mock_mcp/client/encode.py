@@ -18,7 +18,7 @@ from mock_mcp.errors import DroppedValueWarning, LimitExceeded
 from mock_mcp.limits import Limits
 from mock_mcp.wire.json import check_depth
 
-__all__ = ["encode_request"]
+__all__ = ["encode_request", "is_utf8"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DROPPED: Any = object()
@@ -74,7 +74,7 @@ def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if _is_utf8(value):
+        if is_utf8(value):
             return str(value)
     elif isinstance(value, int):
         if value.bit_length() <= _INTEGER_BITS:
@@ -107,13 +107,14 @@ def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[
 def _is_key(key: Any) -> bool:
     """Tell whether the encoder makes text of a key, as JavaScript would."""
     if isinstance(key, str):
-        return _is_utf8(key)
+        return is_utf8(key)
     if isinstance(key, float):
         return math.isfinite(key)
     return key is None or isinstance(key, int)
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Tell whether a text has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -349,7 +349,7 @@ class Engine:
 
     def _answer(self, ticket: Ticket, mock: Mock) -> None:
         _stop_timer(ticket)
-        if mock.delay_ms:
+        if mock.delay_ms and not ticket.keep_delay:
             self._delayed.add(ticket)
             self._loop.call_later(mock.delay_ms / 1000, self._resolve, ticket, mock)
         else:

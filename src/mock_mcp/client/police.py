@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mock_mcp.errors import ConfigurationError, ContractViolation, ContractWarning
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project, display_path
+from mock_mcp.types import Violation
 
 if TYPE_CHECKING:
+    from mock_mcp.contract.gate import Contracts
     from mock_mcp.contract.project import ProjectContracts
 
 __all__ = ["ContractMode", "OpenApi", "Police"]
@@ -75,22 +77,43 @@ class Police:
             ContractViolation: It breaks the contract and the mode is ``enforce``.
             MockMcpError: A document or setting cannot be used.
         """
+        sources = self.contracts_for(request)
+        if sources is None:
+            return
+        contracts, mode = sources
+        violations = contracts.check_request(request)
+        if violations:
+            what = f"{request['method']} {request['endpoint']}"
+            self.report(what, violations, mode, stacklevel=stacklevel + 1)
+
+    def contracts_for(self, request: Mapping[str, Any]) -> tuple[Contracts, ContractMode] | None:
+        """Return the contracts that may apply to a request, and how violations are treated.
+
+        None when no contract can apply, or the mode is ``off``.
+
+        Raises:
+            ConfigurationError: The project's settings cannot be used.
+        """
         contract = request.get("contract") or {}
         if contract.get("mode") == "off" or not self._may_apply(request):
-            return
+            return None
         from mock_mcp.contract.gate import contract_mode
 
         contracts, project_mode = self._load().current()
         mode = contract_mode(request, project_mode)
-        if mode == "off":
-            return
-        violations = contracts.check_request(request)
-        if not violations:
-            return
+        return None if mode == "off" else (contracts, mode)
+
+    @staticmethod
+    def report(
+        what: str, violations: Sequence[Violation], mode: ContractMode, *, stacklevel: int
+    ) -> None:
+        """Raise for violations, or warn of them, as the mode says.
+
+        Raises:
+            ContractViolation: The mode is ``enforce``.
+        """
         lines = [f"  {found.pointer}: {found.hint}" for found in violations]
-        message = "\n".join(
-            [f"{request['method']} {request['endpoint']} breaks the API's contract:", *lines]
-        )
+        message = "\n".join([f"{what} breaks the API's contract:", *lines])
         if mode == "enforce":
             raise ContractViolation(message, violations)
         warnings.warn(message, ContractWarning, stacklevel=stacklevel + 1)

@@ -44,18 +44,35 @@ class Ticket:
     """One request that waits for its mock.
 
     ``future`` resolves to a `Mock` or fails; it may be cancelled by the one who waits. ``name`` is
-    what an error calls it; ``timeout_s`` is how long it may wait, None for ever.
+    what an error calls it; ``timeout_s`` is how long it may wait, None for ever; ``keep_delay``
+    leaves the answer's delay to the one who waits.
     """
 
-    __slots__ = ("batch_id", "future", "json", "name", "request_id", "timeout_s", "timer")
+    __slots__ = (
+        "batch_id",
+        "future",
+        "json",
+        "keep_delay",
+        "name",
+        "request_id",
+        "timeout_s",
+        "timer",
+    )
 
     def __init__(
-        self, request_id: str, name: str, json: msgspec.Raw, timeout_s: float | None
+        self,
+        request_id: str,
+        name: str,
+        json: msgspec.Raw,
+        timeout_s: float | None,
+        *,
+        keep_delay: bool = False,
     ) -> None:
         self.request_id = request_id
         self.name = name
         self.json = json
         self.timeout_s = timeout_s
+        self.keep_delay = keep_delay
         self.future: concurrent.futures.Future[Mock] = concurrent.futures.Future()
         self.batch_id: str | None = None
         self.timer: Any = None

@@ -13,7 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -84,6 +84,8 @@ class Verdict:
         checked: Whether a contract judged the body.
         violations: Every broken rule; a verdict may have some though the body is unchecked.
         unchecked_reason: Why the body was not judged; None when it was.
+        operation: The operation, as ``GET /pet/{petId}``; None for a lone schema.
+        media_type: The contract's media type for this status; None when it declares no body.
         contract_hash: SHA-256 of what the mock was judged by; the same as long as the contract
             asks the same of this answer, whatever else changes in the document. None if unchecked.
     """
@@ -92,6 +94,8 @@ class Verdict:
     violations: tuple[Violation, ...] = ()
     unchecked_reason: str | None = None
     contract_hash: str | None = None
+    operation: str | None = None
+    media_type: str | None = None
 
 
 @dataclass(slots=True)
@@ -270,7 +274,14 @@ class Contracts:
         source = self.resolve(request)
         try:
             if source.match is not None:
-                return self._check_answer(source.match, request, mock)
+                operation = source.match.operation
+                response = operation.response(200 if mock.status is None else mock.status)
+                media = response.pick() if response is not None else None
+                return replace(
+                    self._check_answer(source.match, request, mock),
+                    operation=operation.label,
+                    media_type=None if media is None else media.name,
+                )
             if source.schema is not None and source.document is not None:
                 return self._check_schema(source.document, source.schema, mock)
         except ContractDocumentError as error:

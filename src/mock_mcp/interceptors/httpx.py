@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse, Origin, TransportFailure
-from mock_mcp.intercept import stack
-from mock_mcp.intercept.answer import answer, answer_async
-from mock_mcp.intercept.patches import Patches
+from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.answer import answer, answer_async
+from mock_mcp.interceptors.patches import Patches
 
 __all__ = ["patch"]
 

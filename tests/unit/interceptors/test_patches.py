@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mock_mcp.intercept.patches import ImportWatch, Patches
+from mock_mcp.interceptors.patches import ImportWatch, Patches
 
 
 class Base:

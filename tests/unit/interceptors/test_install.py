@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from mock_mcp.exchange import HostRules, HttpRequest, HttpResponse, NetworkBlocked, TransportFailure
-from mock_mcp.intercept import bypass, install
-from unit.intercept.clients import chunks_of
-from unit.intercept.servers import FakeExchange, RealServer, free_port, wait_until
+from mock_mcp.interceptors import bypass, install
+from unit.interceptors.clients import chunks_of
+from unit.interceptors.servers import FakeExchange, RealServer, free_port, wait_until
 
 OWNERS: list[Any] = [
     httpx.HTTPTransport,
@@ -101,7 +101,7 @@ def run(code: str) -> None:
 FAKE = """
 import sys
 from mock_mcp.exchange import HostRules, HttpResponse
-from mock_mcp.intercept import install
+from mock_mcp.interceptors import install
 class Fake:
     decide = HostRules().decide
     def handle(self, request): return HttpResponse.from_mock(request, {"late": True})

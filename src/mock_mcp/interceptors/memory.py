@@ -13,8 +13,8 @@ import socket
 from typing import Any
 
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse, Origin, TransportFailure
-from mock_mcp.intercept import stack
-from mock_mcp.intercept.answer import wait
+from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.answer import wait
 
 __all__ = ["MemorySocket", "RequestReader", "render"]
 

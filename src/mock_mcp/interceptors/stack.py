@@ -1,7 +1,7 @@
 """The installed exchanges, and which of them answers a call.
 
 One immutable tuple for the whole process, innermost last, replaced under the lock of
-`mock_mcp.intercept`: hooks read it without one, and threads a test starts see what the test
+`mock_mcp.interceptors`: hooks read it without one, and threads a test starts see what the test
 installed.
 """
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from mock_mcp.exchange import HttpResponse, Origin
-from mock_mcp.intercept.memory import MemorySocket, RequestReader, render
+from mock_mcp.interceptors.memory import MemorySocket, RequestReader, render
 
 ORIGIN = Origin.make("https", "a.test", None)
 COUNTED = b"POST /p?q HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nX-A:  \x85b \r\n\r\nhello"

@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from mock_mcp.exchange import Origin
-from mock_mcp.intercept import stack
-from mock_mcp.intercept.memory import MemorySocket
-from mock_mcp.intercept.patches import Patches
+from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.memory import MemorySocket
+from mock_mcp.interceptors.patches import Patches
 
 __all__ = ["patch"]
 

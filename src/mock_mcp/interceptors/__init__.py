@@ -16,17 +16,17 @@ from types import ModuleType, TracebackType
 from typing import Self
 
 from mock_mcp.exchange import Exchange, bypass
-from mock_mcp.intercept import guard, stack
-from mock_mcp.intercept.patches import ImportWatch, Patches
-from mock_mcp.intercept.stack import Installation
+from mock_mcp.interceptors import guard, stack
+from mock_mcp.interceptors.patches import ImportWatch, Patches
+from mock_mcp.interceptors.stack import Installation
 
 __all__ = ["Installed", "bypass", "install"]
 
 HOOKS = {
-    "http.client": "mock_mcp.intercept.http_client",
-    "httpx": "mock_mcp.intercept.httpx",
-    "httpx2": "mock_mcp.intercept.httpx",
-    "requests": "mock_mcp.intercept.requests",
+    "http.client": "mock_mcp.interceptors.http_client",
+    "httpx": "mock_mcp.interceptors.httpx",
+    "httpx2": "mock_mcp.interceptors.httpx",
+    "requests": "mock_mcp.interceptors.requests",
 }
 """The module that is watched, and the one whose ``patch(module, patches)`` hooks it."""
 

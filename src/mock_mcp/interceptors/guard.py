@@ -11,8 +11,8 @@ import socket
 from typing import Any
 
 from mock_mcp.exchange import Origin
-from mock_mcp.intercept import stack
-from mock_mcp.intercept.patches import Patches, Replace
+from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.patches import Patches, Replace
 
 __all__ = ["patch"]
 

@@ -20,9 +20,9 @@ from mock_mcp.exchange import (
     Origin,
     TransportFailure,
 )
-from mock_mcp.intercept import stack
-from mock_mcp.intercept.answer import answer
-from mock_mcp.intercept.patches import Patches
+from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.answer import answer
+from mock_mcp.interceptors.patches import Patches
 
 __all__ = ["patch"]
 

@@ -1,0 +1,101 @@
+"""The pytest plugin: options, marker and fixture. The rest is imported when a test is mocked.
+
+This file is what every pytest run imports, so it imports nothing of the house.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mock_mcp.pytest_plugin.session import MockedSession
+    from mock_mcp.scope import Scope
+
+MODES = ("none", "once", "new_episodes", "all", "rewrite")
+SOURCES = ("ai", "example")
+WORKER_OUTPUT = "mock_mcp"
+"""Key of what an xdist worker sends to its controller."""
+_MARKER = (
+    "mock_mcp(instructions=, openapi=, mode=, source=, contract=, match=, ignore=, hosts=, "
+    "passthrough=, before_record=, before_match=): mock the HTTP calls of this test"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("mock-mcp", "AI-written, contract-checked HTTP mocks")
+    group.addoption(
+        "--mock-mode",
+        choices=MODES,
+        help="replay or obtain: none (replay only; the default, and in CI), once (the default with "
+        "MOCK_MCP=1), new_episodes, all, rewrite",
+    )
+    group.addoption(
+        "--mock-source",
+        choices=SOURCES,
+        help="where new answers come from: ai (an assistant; the default), example (the contract)",
+    )
+    group.addoption(
+        "--mock-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long a call waits for the assistant (default 600)",
+    )
+    group.addoption(
+        "--mock-prune",
+        action="store_true",
+        help="remove recorded calls that passing tests did not make, and recordings of no test",
+    )
+    group.addoption(
+        "--block-network",
+        action="store_true",
+        help="refuse what leaves the process in every test, mocked or not; loopback is allowed",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", _MARKER)
+    if config.getoption("block_network") or config.getoption("mock_prune"):
+        _session(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin a mocked session when any collected test is mocked."""
+    if any(is_mocked(item) for item in items):
+        _session(config).collected(items)
+
+
+@pytest.fixture
+def mock_mcp(request: pytest.FixtureRequest) -> Scope:
+    """Mock the HTTP calls of this test; see `mock_mcp.scope.Scope` for what it offers."""
+    return _session(request.config).scope_of(request.node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what an xdist worker reports at its end."""
+    output = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT)
+    if output is not None:
+        _session(node.config).add_worker(output)
+
+
+def is_mocked(item: pytest.Item) -> bool:
+    """Tell whether a test asks for mocks, by the marker or the fixture."""
+    return item.get_closest_marker("mock_mcp") is not None or "mock_mcp" in getattr(
+        item, "fixturenames", ()
+    )
+
+
+def _session(config: pytest.Config) -> MockedSession:
+    """Return the plugin object that does the work, making it the first time."""
+    found: Any = config.pluginmanager.get_plugin("mock-mcp-session")
+    if found is None:
+        from mock_mcp.pytest_plugin.session import MockedSession
+
+        found = MockedSession(config)
+        config.pluginmanager.register(found, "mock-mcp-session")
+    return found  # type: ignore[no-any-return]
