@@ -46,15 +46,6 @@ on_loop = pytest.mark.asyncio
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
-def known(reason: str, *, run: bool = True) -> pytest.MarkDecorator:
-    """Mark a defect that is known; the mark goes when the defect does.
-
-    One that ends in the traceback of a thread is not run: CPython 3.11 cannot format two
-    tracebacks at once.
-    """
-    return pytest.mark.xfail(strict=True, reason=reason, run=run)
-
-
 class Place:
     """A project, and whichever daemon serves it at the moment."""
 
@@ -282,7 +273,6 @@ async def test_closing_after_the_daemon_has_stopped(place, connect):
     assert place.pid() is None
 
 
-@known("a race: the thread that starts the daemon answers a cancelled future", run=False)
 @on_loop
 async def test_closing_while_the_daemon_stops(place, connect):
     for _ in range(5):
@@ -346,7 +336,6 @@ async def test_closing_while_the_daemon_hangs(place, connect, stopped):
 
 @POSIX
 @on_loop
-@known("the future of the end is cancelled with the one who waits for it", run=False)
 async def test_an_abandoned_close_goes_on_and_can_be_repeated(place, connect, stopped):
     info = await place.start()
     client = await connect()
@@ -363,7 +352,6 @@ async def test_an_abandoned_close_goes_on_and_can_be_repeated(place, connect, st
 
 @POSIX
 @on_loop
-@known("the link of an attempt under way is dropped unclosed")
 async def test_closing_during_a_reconnect_leaves_nothing_open(place, connect, stopped):
     info = await place.start()
     client = await connect()
@@ -397,7 +385,6 @@ async def test_a_daemon_that_never_answers_is_named_after_the_timeout(place, con
 
 @POSIX
 @on_loop
-@known("the credentials of an unconnected socket are taken for another user's")
 async def test_a_full_backlog_is_slow_and_not_another_user(short_dir):
     path = short_dir / "full.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -512,7 +499,6 @@ async def test_the_newer_of_two_clients_with_one_run_id_wins(place, connect, dae
 
 
 @on_loop
-@known("every client counts its sessions from 1")
 async def test_the_newer_client_wins_although_the_older_has_reconnected(place, connect, daemon):
     older = await connect(run_id="same")
     engine = older._engine
@@ -531,7 +517,6 @@ async def test_the_newer_client_wins_although_the_older_has_reconnected(place, c
 
 
 @on_loop
-@known("the daemon's reason is not told, and the connection is tried until the timeout", run=False)
 @pytest.mark.parametrize("run_id", ["x" * 300, "a\ud800"], ids=["long", "surrogate"])
 async def test_a_run_id_nobody_takes_is_refused_by_name(connect, daemon, run_id):
     with pytest.raises(mock_mcp.MockMcpError, match=r"run_?[iI]d"):
@@ -539,7 +524,6 @@ async def test_a_run_id_nobody_takes_is_refused_by_name(connect, daemon, run_id)
 
 
 @on_loop
-@known("what waits is sent again at once, so the buffer overflows again, for ever")
 async def test_more_than_the_write_buffer_waits(connect, served):
     limits = Limits(write_buffer_bytes=1_000_000)
     async with connect(limits=limits, max_batch_size=1, timeout_s=2) as client:
@@ -594,7 +578,6 @@ def launching() -> list[threading.Thread]:
 
 @POSIX
 @on_loop
-@known("the thread that starts the daemon answers a cancelled future", run=False)
 async def test_an_abandoned_connect_leaves_nothing(connect, tmp_path, monkeypatch):
     started = slow_daemon(tmp_path, monkeypatch)
     failures: list[Any] = []
@@ -612,7 +595,6 @@ async def test_an_abandoned_connect_leaves_nothing(connect, tmp_path, monkeypatc
 
 @POSIX
 @on_loop
-@known("the thread that starts the daemon answers a cancelled future", run=False)
 async def test_a_connect_that_took_too_long_leaves_nothing(connect, tmp_path, monkeypatch):
     started = slow_daemon(tmp_path, monkeypatch)
     failures: list[Any] = []

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mock_mcp.client.encode import encode_request, is_utf8
-from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.client.engine import Engine, Settings, outlive
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
 from mock_mcp.errors import ClientClosed, ForkedClient, InvalidParams, MockMcpDisabled
@@ -56,7 +56,7 @@ class _Collector:
         contract: ContractMode | None,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Return the request as it travels, checked against its contract."""
+        """Return the request as it travels."""
         for text in (endpoint, method):
             if not isinstance(text, str) or not is_utf8(text):
                 raise InvalidParams(f"endpoint and method must be text, not {text!a}.")
@@ -65,14 +65,12 @@ class _Collector:
             "method": method,
             **{name: value for name, value in fields.items() if value is not None},
         }
-        if self._police is not None:
-            if chosen := self._police.contract_of(contract):
-                request["contract"] = chosen
-            self._police.check({"requestId": "", **request}, stacklevel=3)
+        if self._police is not None and (chosen := self._police.contract_of(contract)):
+            request["contract"] = chosen
         return request
 
     def _ticket(
-        self, request: Mapping[str, Any], timeout_s: float | None, *, keep_delay: bool = False
+        self, request: Mapping[str, Any], timeout_s: float | None, *, is_policed: bool = False
     ) -> tuple[Engine, Ticket]:
         engine = self._engine
         if engine is None:
@@ -90,11 +88,13 @@ class _Collector:
                 f"timeout_s must be a positive number of seconds or None, not {timeout_s!r}."
             )
         request_id = engine.next_request_id()
-        json = encode_request(
-            {**request, "requestId": request_id}, self._settings.limits, stacklevel=3
+        clean, json = encode_request(
+            {"requestId": request_id, **request}, self._settings.limits, stacklevel=3
         )
+        if self._police is not None and not is_policed:
+            self._police.check(clean, stacklevel=3)
         name = f"{request['method']} {request['endpoint']}"
-        ticket = Ticket(request_id, name, json, timeout_s, keep_delay=keep_delay)
+        ticket = Ticket(request_id, name, json, timeout_s, keep_delay=is_policed)
         with self._pending_lock:
             self._pending[request_id] = ticket
         ticket.future.add_done_callback(lambda _: self._settled(request_id))
@@ -170,7 +170,7 @@ class BatchMockCollector(_Collector):
         The answer comes at once and still carries its ``delay_ms``; errors are those of
         `request_mock`.
         """
-        return await self._wait(*self._ticket(request, timeout_s, keep_delay=True))
+        return await self._wait(*self._ticket(request, timeout_s, is_policed=True))
 
     async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         answer = asyncio.wrap_future(ticket.future)
@@ -199,7 +199,7 @@ class BatchMockCollector(_Collector):
         """Fail what is pending with `ClientClosed` and disconnect; closing twice is harmless."""
         self._closed = True
         if self._engine is not None:
-            await asyncio.wrap_future(self._engine.stop())
+            await outlive(self._engine.stop())
 
     async def __aenter__(self) -> Self:
         return self
@@ -249,7 +249,7 @@ class SyncBatchMockCollector(_Collector):
 
     def ask(self, request: Mapping[str, Any], timeout_s: float | None) -> Mock:
         """Ask as `BatchMockCollector.ask` does."""
-        return self._wait(*self._ticket(request, timeout_s, keep_delay=True))
+        return self._wait(*self._ticket(request, timeout_s, is_policed=True))
 
     def as_async(self) -> BatchMockCollector:
         """Return a collector for async code that shares this one's connection and run."""

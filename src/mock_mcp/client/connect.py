@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import uuid
@@ -11,7 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
-from mock_mcp.client.engine import Engine, Settings
+from mock_mcp.client.encode import is_utf8
+from mock_mcp.client.engine import Engine, Settings, outlive
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
@@ -43,7 +43,7 @@ class _Connecting:
             return BatchMockCollector(self._settings, None, None)
         engine = Engine(self._settings)
         try:
-            await asyncio.wrap_future(engine.start())
+            await outlive(engine.start())
         except BaseException:
             engine.stop()
             raise
@@ -148,7 +148,7 @@ def connect_sync(
     try:
         engine.start().result()
     except BaseException:
-        engine.stop()
+        engine.stop().result()
         raise
     return SyncBatchMockCollector(settings, engine, police)
 
@@ -160,6 +160,11 @@ def _settings(arguments: dict[str, Any]) -> tuple[Settings, Police | None]:
     arguments["run_id"] = arguments["run_id"] or uuid.uuid4().hex
     arguments["limits"] = arguments["limits"] or Limits()
     arguments["logger"] = arguments["logger"] or _LOGGER
+    run_id = arguments["run_id"]
+    if not is_utf8(run_id) or not 0 < len(run_id) <= arguments["limits"].id_chars:
+        raise ConfigurationError(
+            f"run_id must be text of 1 to {arguments['limits'].id_chars} characters."
+        )
     for name in ("timeout_s", "connect_timeout_s", "heartbeat_s"):
         value = arguments[name]
         if value is not None and not 0 < value < float("inf"):

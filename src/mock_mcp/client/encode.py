@@ -29,13 +29,18 @@ _INTEGER_BITS = 4096
 """Integers beyond this have no JSON that peers can read."""
 
 
-def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int) -> msgspec.Raw:
+def encode_request(
+    fields: Mapping[str, Any], limits: Limits, *, stacklevel: int
+) -> tuple[Mapping[str, Any], msgspec.Raw]:
     """Encode a request; a field that is None is omitted.
 
     Args:
         fields: The request object: ``requestId``, ``endpoint``, ``method`` and what else there is.
         limits: ``depth`` and ``frame_bytes`` apply.
         stacklevel: Frames between this function and the caller to warn.
+
+    Returns:
+        The request as it is sent, and its JSON.
 
     Raises:
         LimitExceeded: It nests too deep or is too large for one frame.
@@ -46,8 +51,8 @@ def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int
         text = _encode(present).encode()
     except (TypeError, ValueError, RecursionError):
         dropped: list[str] = []
-        kept = _clean(present, "", dropped, depth, ())
-        text = _encode(kept).encode()
+        present = _clean(present, "", dropped, depth, ())
+        text = _encode(present).encode()
         if dropped:
             shown = ", ".join(dropped[:_PATHS_SHOWN])
             more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
@@ -63,7 +68,7 @@ def encode_request(fields: Mapping[str, Any], limits: Limits, *, stacklevel: int
             f"The request is {len(text)} bytes as JSON, more than half of {limits.frame_bytes} "
             "(limit frame_bytes); send less of its body or metadata."
         )
-    return msgspec.Raw(text)
+    return present, msgspec.Raw(text)
 
 
 def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[int, ...]) -> Any:

@@ -15,6 +15,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from mock_mcp.core.batching import Batching
 from mock_mcp.errors import (
     ClientClosed,
     DaemonUnreachable,
+    InvalidParams,
     LimitExceeded,
     MockMcpError,
     RequestTimeout,
@@ -43,7 +45,7 @@ from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import Mock, TestMeta
 from mock_mcp.wire.channel import CloseReason, Heartbeat, encode_message
 
-__all__ = ["Engine", "Settings"]
+__all__ = ["Engine", "Settings", "outlive"]
 
 _URI = parse_uri("ws://mock-mcp/test")
 _RETRY_S = (0.02, 1.0)
@@ -52,6 +54,7 @@ _CLOSE_S = 1.0
 """How long closing waits for the daemon to take the last frames."""
 _CLEAN = (1000, 1001)
 _TOO_BIG = 1009
+_REFUSED = 1008
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +87,6 @@ class Engine:
         self.settings = settings
         self.pid = os.getpid()
         self._logger = settings.logger
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="mock-mcp-client", daemon=True)
         self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -93,6 +95,7 @@ class Engine:
         self._request_numbers = itertools.count(1)
         # Everything below belongs to the thread.
         self._failure: MockMcpError | None = None
+        self._last_error: Exception | None = None
         self._batching: Batching[Ticket] = Batching(settings.max_batch_size)
         self._flush_timer: asyncio.TimerHandle | None = None
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
@@ -108,7 +111,10 @@ class Engine:
             on_answer=self._answer,
             on_failure=self._fail,
             on_error=lambda text: self._logger.warning("the daemon reported: %s", text),
+            # Rises with every attempt, and over the clients that use this run id in turn.
+            first_session=time.time_ns() // 1_000_000,
         )
+        self._loop = asyncio.new_event_loop()
 
     # -- What other threads call -----------------------------------------------------------------
 
@@ -167,7 +173,8 @@ class Engine:
                 for ticket in tickets:
                     self._fail(ticket, _closed())
             self._loop.close()
-            self._stopped.set_result(None)
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._stopped.set_result(None)
 
     async def _main(self) -> None:
         closing = self._loop.create_task(self._closing.wait())
@@ -181,6 +188,7 @@ class Engine:
             raise error
         connected.cancel()
         heartbeat.cancel()
+        await asyncio.wait({connected, heartbeat})
         self._give_up(_closed())
         await self._disconnect()
 
@@ -195,11 +203,13 @@ class Engine:
             async with asyncio.timeout(timeout_s):
                 await self._connect_until_ready()
         except TimeoutError:
+            why = f" The last attempt: {self._last_error}" if self._last_error else ""
             raise DaemonUnreachable(
                 f"No daemon was ready within {timeout_s:g} s (connect_timeout_s); "
-                "`mock-mcp status` says what runs."
+                f"`mock-mcp status` says what runs.{why}"
             ) from None
-        self._started.set_result(None)
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # nobody waits for it
+            self._started.set_result(None)
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -214,8 +224,10 @@ class Engine:
         while True:
             try:
                 await self._connect()
-            except (DaemonUnreachable, Unauthorized) as exc:
-                # Down, just stopping, or replaced by another one whose token is in the registry.
+            except (DaemonUnreachable, Unauthorized, OSError) as exc:
+                # Down, just stopping, or replaced by another one whose token is in the registry;
+                # or this process has no descriptor left for now.
+                self._last_error = exc
                 self._logger.debug("connecting again in %g s: %s", pause_s, exc)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, last_s)
@@ -237,7 +249,7 @@ class Engine:
         link = WebSocketLink(
             protocol,
             connection,
-            write_buffer_bytes=settings.limits.write_buffer_bytes,
+            write_buffer_bytes=None,  # what waits is the test's own, and the daemon will read it
             close_timeout_s=_CLOSE_S,
         )
         connection.link = link
@@ -278,14 +290,16 @@ class Engine:
             for ticket in group:
                 self._fail(ticket, error)
         self._session.fail_all(error)
-        for ticket in list(self._delayed):
-            self._fail(ticket, error)
-        self._delayed.clear()
-        if not self._started.done():
+        if isinstance(error, ClientClosed):  # any other end leaves an answer that is there
+            for ticket in list(self._delayed):
+                self._fail(ticket, error)
+            self._delayed.clear()
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
             self._started.set_exception(error)
 
     async def _disconnect(self) -> None:
         link = self._link
+        await asyncio.sleep(0)  # a connection that was aborted meanwhile is closed by now
         if link is not None and link.is_open:
             lost = asyncio.Event()
             link.when_lost(lost.set)
@@ -425,6 +439,13 @@ class _Connection:
             self.attached.exception()  # retrieved, in case nobody waits any more
 
 
+async def outlive(future: concurrent.futures.Future[None]) -> None:
+    """Wait for one of the engine's futures; being cancelled does not cancel it."""
+    waiter = asyncio.wrap_future(future)
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.shield(waiter)
+
+
 def _test_meta(settings: Settings) -> TestMeta | None:
     path = settings.file_path
     meta = TestMeta(
@@ -436,6 +457,8 @@ def _test_meta(settings: Settings) -> TestMeta | None:
 def _refusal(code: int, reason: str) -> MockMcpError:
     if (code, reason) == CloseReason.INVALID_TOKEN:
         return Unauthorized("The daemon does not know this token; its registry is older than it.")
+    if code == _REFUSED and (code, reason) != CloseReason.HELLO_TIMEOUT:
+        return InvalidParams(f"The daemon refused this client: {reason}.")
     return DaemonUnreachable(
         f"The daemon closed the connection before it was ready ({code} {reason or 'no reason'})."
     )

@@ -90,6 +90,7 @@ class Session:
         on_answer: Told each answered ticket and its mock.
         on_failure: Told each ticket that will not be answered, and why.
         on_error: Told the text of an ``ERROR`` message.
+        first_session: The number of the first connection attempt.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Session:
         on_answer: Callable[[Ticket, Mock], None],
         on_failure: Callable[[Ticket, MockMcpError], None],
         on_error: Callable[[str], None],
+        first_session: int = 1,
     ) -> None:
         self.run_id = run_id
         self.ready = False
@@ -115,7 +117,7 @@ class Session:
         self._on_error = on_error
         self._batches: dict[str, dict[str, Ticket]] = {}
         self._batch_number = 0
-        self._session = 0
+        self._session = first_session - 1
         self._named: set[str] = set()
 
     @property

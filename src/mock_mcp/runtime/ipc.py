@@ -32,7 +32,10 @@ def peer_uid(sock: socket.socket) -> int | None:
     """Return the user id at the other end of a Unix socket; None where no system call tells."""
     if hasattr(socket, "SO_PEERCRED"):
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", credentials)[1])
+        pid, uid, _ = struct.unpack("3i", credentials)
+        if pid == 0:  # asyncio takes EAGAIN for a connection under way
+            raise DaemonUnreachable("The daemon's queue of new connections is full; try again.")
+        return int(uid)
     if sys.platform == "darwin":  # LOCAL_PEERCRED on SOL_LOCAL: struct xucred {version, uid, …}
         return int(struct.unpack_from("=II", sock.getsockopt(0, 1, 76))[1])
     return None
@@ -43,6 +46,7 @@ def check_peer(sock: socket.socket) -> None:
 
     Raises:
         InsecurePath: It runs as another user.
+        DaemonUnreachable: There is no other end yet.
     """
     if sys.platform == "win32":
         return
@@ -147,7 +151,7 @@ async def connect_ipc(factory: Callable[[], P], path: str) -> P:
         ) from None
     try:
         check_peer(transport.get_extra_info("socket"))
-    except InsecurePath:
+    except (InsecurePath, DaemonUnreachable):
         transport.abort()
         raise
     return protocol

@@ -163,18 +163,19 @@ async def ensure_daemon_running_async(
     answer: concurrent.futures.Future[DaemonInfo] = concurrent.futures.Future()
 
     def work() -> None:
-        try:
-            info = ensure_daemon_running(
-                project_root,
-                file_path=file_path,
-                cache_dir=cache_dir,
-                timeout_s=timeout_s,
-                logger=logger,
-            )
-        except BaseException as exc:  # noqa: BLE001 - it is raised in the caller's task
-            answer.set_exception(exc)
-        else:
-            answer.set_result(info)
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # nobody waits any more
+            try:
+                info = ensure_daemon_running(
+                    project_root,
+                    file_path=file_path,
+                    cache_dir=cache_dir,
+                    timeout_s=timeout_s,
+                    logger=logger,
+                )
+            except BaseException as exc:  # noqa: BLE001 - it is raised in the caller's task
+                answer.set_exception(exc)
+            else:
+                answer.set_result(info)
 
     threading.Thread(target=work, name="mock-mcp-launch", daemon=True).start()
     return await asyncio.wrap_future(answer)

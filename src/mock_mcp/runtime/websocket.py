@@ -56,7 +56,8 @@ class WebSocketLink(asyncio.Protocol):
     Args:
         protocol: A Sans-I/O ``ServerProtocol`` or ``ClientProtocol``.
         handler: Who is told what happens.
-        write_buffer_bytes: Bytes the peer may leave unread before it is cut off.
+        write_buffer_bytes: Bytes the peer may leave unread before it is cut off; None for any
+            number.
         close_timeout_s: Seconds the peer has to finish a closing handshake.
     """
 
@@ -65,7 +66,7 @@ class WebSocketLink(asyncio.Protocol):
         protocol: Protocol,
         handler: WebSocketHandler,
         *,
-        write_buffer_bytes: int,
+        write_buffer_bytes: int | None,
         close_timeout_s: float,
     ) -> None:
         self.protocol = protocol
@@ -99,7 +100,8 @@ class WebSocketLink(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return False
-        if transport.get_write_buffer_size() > self._write_buffer_bytes:
+        limit = self._write_buffer_bytes
+        if limit is not None and transport.get_write_buffer_size() > limit:
             transport.abort()
             return False
         return True
@@ -212,9 +214,10 @@ class WebSocketLink(asyncio.Protocol):
 
     def _close_soon(self) -> None:
         """Close once the peer has had time to read the last bytes and to close first."""
-        if self._transport is None or self._closer is not None:
+        if self._transport is None:
             return
-        loop = asyncio.get_running_loop()
-        self._closer = loop.call_later(self._close_timeout_s, self.abort)
+        if self._closer is None:
+            loop = asyncio.get_running_loop()
+            self._closer = loop.call_later(self._close_timeout_s, self.abort)
         if self.protocol.close_rcvd is not None:
             self._transport.close()  # both close frames are exchanged

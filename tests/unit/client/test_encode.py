@@ -23,13 +23,13 @@ def encode(limits: Limits = LIMITS, **fields: Any) -> dict[str, Any]:
     """Return the request that the daemon would read; nothing may be left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return json.loads(bytes(encode_request(fields, limits, stacklevel=1)))
+        return json.loads(bytes(encode_request(fields, limits, stacklevel=1)[1]))
 
 
 def encode_with_loss(**fields: Any) -> tuple[dict[str, Any], str]:
     """Return the request and the message of its one warning."""
     with pytest.warns(DroppedValueWarning) as caught:
-        text = bytes(encode_request(fields, LIMITS, stacklevel=1))
+        text = bytes(encode_request(fields, LIMITS, stacklevel=1)[1])
     assert len(caught) == 1
     message = str(caught[0].message)
     message.encode()  # it can be printed
@@ -78,7 +78,7 @@ def test_json_goes_as_it_is(value):
 
 
 def test_text_is_not_escaped():
-    text = encode_request({"body": "é" * 1000}, LIMITS, stacklevel=1)
+    _, text = encode_request({"body": "é" * 1000}, LIMITS, stacklevel=1)
     assert len(bytes(text)) < 2100
 
 
@@ -217,7 +217,7 @@ def test_whatever_is_sent_is_not_too_deep_for_the_daemon(levels):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DroppedValueWarning)
         try:
-            text = encode_request(request, LIMITS, stacklevel=1)
+            _, text = encode_request(request, LIMITS, stacklevel=1)
         except LimitExceeded:
             return
     decode_from_client(encode_message(BatchMockRequest("run", [text], "batch:run:1")), LIMITS)
