@@ -35,9 +35,9 @@ def respond(info, batches: int) -> None:
     async def work() -> None:
         async with DaemonClient.of(info) as client:
             while True:
+                await client.wait_for_batch(30_000)
                 claim = await client.claim_next_batch("bench")
                 if claim is None:
-                    await client.wait_for_batch(30_000)
                     continue
                 mocks = [Mock(request["requestId"], {"ok": True}) for request in claim.requests]
                 await client.provide_batch("bench", claim.batch_id, claim.claim_token, mocks)
@@ -187,7 +187,7 @@ async def queue_depth(root: str, cache: str, depths: list[int], calls: int) -> l
     """Time control calls with ever more parked batches (2 KB metadata each)."""
     rows = []
     info = ensure_daemon_running(root, cache_dir=cache)
-    metadata = {"schema": {"description": "x" * 2000}}
+    metadata = {"notes": "x" * 2000}
     request = {"endpoint": "/u", "method": "GET", "metadata": metadata}
     async with (
         DaemonClient.of(info) as control,
@@ -296,7 +296,7 @@ def main() -> None:
         report["round trip, 1 request"] = one["times"]
         report["daemon CPU a batch, 1 request, ms"] = one["daemon_cpu_ms"]
         report["bare relay, the same bytes"] = asyncio.run(through_relay(rounds, 160, 90))
-        metadata = {"schema": {"description": "x" * 2000}}
+        metadata = {"notes": "x" * 2000}
         fifty = asyncio.run(round_trips(root, cache, max(20, rounds // 10), 50, metadata))
         report["round trip, 50 requests x 2 KB"] = fifty["times"]
         report["daemon CPU a batch, 50 x 2 KB, ms"] = fifty["daemon_cpu_ms"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mock_mcp.errors import ConfigurationError, ContractViolation, ContractWarning
 from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.runtime.project import Project, display_path
+from mock_mcp.runtime.project import Project, display_path, mentions_contracts
 from mock_mcp.types import Violation
 
 if TYPE_CHECKING:
@@ -122,11 +122,7 @@ class Police:
         metadata = request.get("metadata")
         if self._documents or (isinstance(metadata, Mapping) and "schemaUrl" in metadata):
             return True
-        try:
-            settings = (self._project.root / "pyproject.toml").read_bytes()
-        except OSError:
-            return False
-        return b"mock-mcp" in settings
+        return mentions_contracts(self._project.root)
 
     def _load(self) -> ProjectContracts:
         if self._contracts is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mock_mcp.runtime.project import mentions_contracts
 from mock_mcp.types import Mock, MockRequest, Violation
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ class Gate:
 
     def applies(self, requests: Iterable[MockRequest]) -> bool:
         """Tell whether any contract might judge these requests; cheap enough for the loop."""
-        project = self._project
-        if project is None or not project.is_current() or project.has_documents:
-            return True
-        return any(
-            b'"metadata"' in (json := bytes(request.json)) or b'"contract"' in json
+        if self._project is None:
+            may_have_documents = mentions_contracts(self._root)
+        else:
+            may_have_documents = not self._project.is_current() or self._project.has_documents
+        return may_have_documents or any(
+            b'"schema' in (json := bytes(request.json)) or b'"documents"' in json
             for request in requests
         )
 

@@ -10,7 +10,14 @@ import msgspec
 
 from mock_mcp.errors import ConfigurationError
 
-__all__ = ["MARKERS", "Project", "compute_project_id", "display_path", "resolve_project_root"]
+__all__ = [
+    "MARKERS",
+    "Project",
+    "compute_project_id",
+    "display_path",
+    "mentions_contracts",
+    "resolve_project_root",
+]
 
 MARKERS = (".git", "pyproject.toml", "package.json")
 """Files that make a directory a project's root."""
@@ -69,6 +76,14 @@ def resolve_project_root(start_dir: str | os.PathLike[str] | None = None) -> Pat
 def compute_project_id(root: str | os.PathLike[str]) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of the root's real path."""
     return hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+
+
+def mentions_contracts(root: Path) -> bool:
+    """Tell, without parsing, whether the project's settings might register a contract."""
+    try:
+        return b"mock-mcp" in (root / "pyproject.toml").read_bytes()
+    except OSError:
+        return False
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
