@@ -108,7 +108,7 @@ class Hub:
         self._acks: dict[str, list[asyncio.Future[bool]]] = {}
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
+        self._timer_at = 0.0
 
     def next_connection_id(self) -> int:
         """Return an id for a new connection."""
@@ -230,17 +230,17 @@ class Hub:
                 waiter.set_result(delivered)
 
     def _set_timer(self) -> None:
+        """Have a timer at the next deadline or before: one that is early only sets itself again."""
         deadline = self.broker.next_deadline()
-        if deadline == self._timer_at:
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._timer_at = None, deadline
-        if deadline is not None:
-            delay_s = max(0.0, deadline - self.clock.now())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        delay_s = max(0.0, deadline - self.clock.now())
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        self._timer_at = deadline
 
     def _tick(self) -> None:
-        self._timer_at = None
+        self._timer = None
         self.broker.expire(self.clock.now())
         self.settle()
