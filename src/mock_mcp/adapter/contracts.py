@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from mock_mcp.adapter.view import dump
+from mock_mcp.adapter.text import dump
 from mock_mcp.contract.condense import (
     DEFAULT_BUDGET,
     MIN_BUDGET,

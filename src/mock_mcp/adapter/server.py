@@ -33,13 +33,13 @@ from mock_mcp.adapter.claims import Claims
 from mock_mcp.adapter.contracts import ContractReader, unread
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
 from mock_mcp.adapter.router import Answer, Router
+from mock_mcp.adapter.text import dump
 from mock_mcp.adapter.times import Times
 from mock_mcp.adapter.tools import arguments_of, given
 from mock_mcp.adapter.view import (
     RESULT_CHARS,
     batch_view,
     bounded,
-    dump,
     error_text,
     history_view,
     summary,

@@ -12,15 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mock_mcp.errors import ContractViolation, MockMcpError
 from mock_mcp.types import HistoryEntry, TestMeta, Violation
 
 if TYPE_CHECKING:
-    from mock_mcp.adapter.contracts import BatchContracts
+    from mock_mcp.adapter.text import dump
+from mock_mcp.adapter.contracts import BatchContracts
 
-__all__ = ["RESULT_CHARS", "batch_view", "bounded", "dump", "error_text", "summary", "test_view"]
+__all__ = ["RESULT_CHARS", "batch_view", "bounded", "error_text", "summary", "test_view"]
 
 RESULT_CHARS = 60_000
 """Length of the longest result: under 25k tokens, what clients pass on to their model."""
@@ -37,11 +36,6 @@ VIOLATIONS = 50
 
 _TYPED = ("requestId", "endpoint", "method")
 _SAID = ("contract", "contractMode", "unchecked")
-
-
-def dump(value: Any) -> str:
-    """Return the JSON of a value; a struct is dumped with its wire names."""
-    return msgspec.json.encode(value).decode()
 
 
 def test_view(test: TestMeta | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from mock_mcp.contract.gate import Contracts
-from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
+from mock_mcp.contract.operation import JSON, Operation, is_json
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.errors import InvalidParams
@@ -126,7 +126,10 @@ def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None
     statuses = tuple(operation.responses)
     summary = operation.node.get("summary")
     summary = summary if isinstance(summary, str) else None
-    response = _successful(operation) if wanted is None else operation.response(wanted)
+    if wanted is None:
+        response = next(iter((*operation.successes, *operation.responses.values())), None)
+    else:
+        response = operation.response(wanted)
     if response is None and wanted is not None:
         declared = ", ".join(statuses) or "none"
         raise InvalidParams(f"{operation.label} declares no {wanted}; declared: {declared}.")
@@ -142,13 +145,3 @@ def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None
     return Expected(
         operation.label, summary, status, statuses, media.name, compiled, response.examples
     )
-
-
-def _successful(operation: Operation) -> ResponseContract | None:
-    """Return the response for the lowest declared 2xx status, else the default, else the first."""
-    responses = operation.responses
-    keys = sorted(key for key in responses if key.startswith("2"))
-    for key in (*keys, "default", *responses):
-        if key in responses:
-            return responses[key]
-    return None

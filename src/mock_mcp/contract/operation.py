@@ -193,6 +193,12 @@ class Operation:
                 self.document.note(place, "is not a response", "ignored")
         return found
 
+    @property
+    def successes(self) -> Iterator[ResponseContract]:
+        """The successful responses, the one to answer with first: by status, then the default."""
+        keys = sorted(key for key in self.responses if key.startswith("2"))
+        yield from (self.responses[key] for key in (*keys, "default") if key in self.responses)
+
     def response(self, status: int) -> ResponseContract | None:
         """Return what is declared for ``status``: exactly, by range (``2XX``), or by default."""
         for key in (str(status), f"{status // 100}XX", "default"):

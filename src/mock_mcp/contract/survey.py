@@ -115,13 +115,8 @@ def _bodies(found: Survey, operation: Operation) -> list[_Body]:
 
 def _wanted(operation: Operation) -> Media | None:
     """Return the body of the operation's successful answer, if it has a schema."""
-    keys = sorted(key for key in operation.responses if key.startswith("2"))
-    for key in (*keys, "default"):
-        response = operation.responses.get(key)
-        media = response.pick() if response is not None else None
-        if media is not None and media.schema is not None:
-            return media
-    return None
+    bodies = (response.pick() for response in operation.successes)
+    return next((media for media in bodies if media is not None and media.schema is not None), None)
 
 
 def _try_group(found: Survey, document: Document, bodies: list[_Body]) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 
-from mock_mcp.adapter.view import RESULT_CHARS, batch_view, bounded, dump, error_text
+from mock_mcp.adapter.text import dump
+from mock_mcp.adapter.view import RESULT_CHARS, batch_view, bounded, error_text
 from mock_mcp.errors import ContractViolation, LeaseEnded
 from mock_mcp.types import Violation
 
