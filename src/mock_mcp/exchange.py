@@ -1,7 +1,7 @@
 """One HTTP exchange, whatever library makes it: the request, the response, and who answers.
 
-`interceptors` turns the call of an HTTP library into an `HttpRequest`, asks the active `Exchange`, and
-turns its `HttpResponse` into what that library returns. Bodies are bytes here; `body_value` and
+`interceptors` turns the call of an HTTP library into an `HttpRequest`, asks the active `Exchange`,
+and turns its `HttpResponse` into what that library returns. Bodies are bytes here; `body_value` and
 `HttpResponse.from_mock` translate them from and to the forms of DESIGN section 6.
 """
 

@@ -16,8 +16,8 @@ import mock_mcp
 SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 
 # `errors, types ← {core, wire} ← {contract, recordings, runtime} ← {daemon, control, client} ←
-# {scope, adapter, responders} ← interceptors ← {pytest_plugin, cli}`: a part imports itself and those
-# of lower layers. Parts of one layer do not know each other, unless SIBLINGS says so.
+# {scope, adapter, responders} ← interceptors ← {pytest_plugin, cli}`: a part imports itself and
+# those of lower layers. Parts of one layer do not know each other, unless SIBLINGS says so.
 LAYERS = (
     ("_version", "errors", "types", "limits"),
     ("core", "wire"),
