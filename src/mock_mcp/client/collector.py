@@ -89,7 +89,7 @@ class _Collector:
             )
         request_id = engine.next_request_id()
         clean, json = encode_request(
-            {"requestId": request_id, **request}, self._settings.limits, stacklevel=3
+            {**request, "requestId": request_id}, self._settings.limits, stacklevel=3
         )
         if self._police is not None and not is_policed:
             self._police.check(clean, stacklevel=3)
