@@ -22,6 +22,8 @@ COMMANDS = {
     "daemon": "run the project's daemon in the foreground",
     "status": "say what runs: the project's daemon, its runs and batches",
     "stop": "stop the project's daemon and wait until it is gone",
+    "check": "say which recordings no longer fit the contract, without running tests",
+    "show": "show a recording to a person",
     "demo": "show the whole product at work, without an AI account",
     "check-contract": "read OpenAPI documents and say what mock-mcp makes of them",
     "help": "show this help, or that of a command",

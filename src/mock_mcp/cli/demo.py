@@ -1,35 +1,45 @@
 """``mock-mcp demo``: the whole product at work, without an AI account.
 
-Everything is real: a project with an OpenAPI document, a daemon, an adapter process spoken to by an
-MCP client over stdio, and a script whose calls are answered. Only the assistant is scripted; it
-takes its data from the contract's examples, and makes one mistake on purpose.
+Everything is real: a project with an OpenAPI document, a test that pytest runs over real HTTP
+libraries, a daemon, an adapter process spoken to by an MCP client over stdio, a recording, its
+replay, and a contract that changes. Only the assistant is scripted; it takes its data from the
+contract's examples, and makes one mistake on purpose.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mock_mcp.errors import DaemonUnreachable, MissingExtra, MockMcpError
+from mock_mcp.errors import MissingExtra, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemons
 from mock_mcp.runtime.locks import FileLock
 
+if TYPE_CHECKING:
+    from mock_mcp.adapter.scripted import ScriptedAssistant
+
 __all__ = ["configure", "run"]
 
 _WAIT_MS = 20_000
+_RUN_S = 60.0
+_NEEDED = ("mcp", "pytest", "httpx")
 _SETTINGS = '[tool.mock-mcp]\nopenapi = ["petstore.json"]\n'
+_RECORDING = "__mocks__/test_shop/test_front_page.json"
+_TOTAL = {"type": "number", "minimum": 0, "description": "What the order costs"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tell the story; 0 when every step worked."""
-    try:
-        import mock_mcp.adapter.scripted  # noqa: F401
-    except ImportError:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
         raise MissingExtra(
-            "The demo needs the MCP SDK: install it with `pip install 'mock-mcp[adapter]'`."
-        ) from None
-    directory = Path(tempfile.mkdtemp(prefix="mock-mcp-demo-"))
+            f"The demo needs {', '.join(missing)}: install it with `pip install 'mock-mcp[demo]'`."
+        )
+    directory = Path(tempfile.mkdtemp(prefix="mock-mcp-demo-")).resolve()
     try:
         asyncio.run(_Story(directory).tell())
     finally:
@@ -60,10 +69,17 @@ class _Story:
     def __init__(self, directory: Path) -> None:
         self._project = directory / "petshop"
         self._cache = directory / "cache"
+        # The demo may itself run in CI or under pytest; its own pytest must not notice.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CI", "MOCK_MCP") and not name.startswith(("PYTEST_", "COV_"))
+        }
         self._env = {
-            **os.environ,
-            "MOCK_MCP": "1",
+            **inherited,
             "MOCK_MCP_CACHE_DIR": str(self._cache),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
         self._bold, self._dim, self._plain = (
@@ -72,83 +88,112 @@ class _Story:
         self._steps = 0
 
     async def tell(self) -> None:
-        self._step("A project with the contract of the API it calls")
+        self._step("A project: the contract of an API, and a test that calls it")
         self._project.mkdir(parents=True)
         self._project.joinpath("pyproject.toml").write_text(_SETTINGS)
-        for name in ("petstore.json", "shop.py"):
+        for name in ("petstore.json", "test_shop.py"):
             text = files("mock_mcp.demo").joinpath(name).read_text("utf-8")
-            self._project.joinpath(name).write_text(text)
-        self._say("petstore.json  an OpenAPI document with 3 operations")
-        self._say("shop.py        code that needs 3 answers from https://petstore.example.com/v1")
+            self._project.joinpath(name).write_text(text, "utf-8")
+        test = self._project.joinpath("test_shop.py").read_text("utf-8")
+        self._say(test[test.index("@pytest") :])
         try:
-            await self._serve()
+            await self._record()
+            await self._replay()
+            await self._change_the_contract()
+            await self._ask_again()
         finally:
             await self._stop_daemon()
+        self._step("Cleaned up: no process and no file is left")
         print(
             "\nThat is mock-mcp. Next: put it into your assistant's MCP configuration (see the\n"
             "README), and ask the assistant to serve the mocks of your own tests."
         )
 
-    async def _serve(self) -> None:
+    # -- The steps ---------------------------------------------------------------------------
+
+    async def _record(self) -> None:
+        self._step(
+            "MOCK_MCP=1 pytest: the calls are parked for an assistant (here a script, no AI)"
+        )
+        async with self._assistant() as assistant:
+            self._say("its MCP tools: " + ", ".join(await assistant.tools()))
+            async with _Run.start(self, "pytest", live=True) as test:
+                batch = await self._claim(assistant, test)
+                self._step("It answers the first call, with a mistake: a pet that is 'sold out'")
+                mocks = self._from_contract(batch)
+                pet = {**mocks[0]["data"][0], "status": "sold out"}
+                refused = await assistant.provide(batch, [{**mocks[0], "data": [pet]}])
+                if not refused.is_error:
+                    raise MockMcpError(f"The wrong answer was let through: {refused.text}")
+                self._say(refused.text)
+                self._step("It corrects that, and answers the other calls")
+                await self._provide(assistant, batch)
+                for _ in range(2):
+                    await self._provide(assistant, await self._claim(assistant, test))
+                self._step("The test has its data and passes; its calls are recorded")
+                self._say(await test.end())
+        await self._stop_daemon()
+        self._say(await _Run.output(self, "mock-mcp", "show", _RECORDING))
+
+    async def _replay(self) -> None:
+        self._step("pytest: the recording is replayed. No assistant, no daemon, no network")
+        self._say(await _Run.output(self, "pytest"))
+
+    async def _change_the_contract(self) -> None:
+        self._step("The API changes: an order now says its total. mock-mcp check, without tests:")
+        file = self._project / "petstore.json"
+        document = json.loads(file.read_text("utf-8"))
+        order = document["components"]["schemas"]["Order"]
+        order["required"].append("total")
+        order["properties"]["total"] = _TOTAL
+        file.write_text(json.dumps(document, indent=2), "utf-8")
+        self._say(await _Run.output(self, "mock-mcp", "check", code=1))
+
+    async def _ask_again(self) -> None:
+        self._step("MOCK_MCP=1 pytest --mock-mode=new_episodes: only that answer is asked for")
+        async with (
+            self._assistant() as assistant,
+            _Run.start(self, "pytest", "--mock-mode=new_episodes", live=True) as test,
+        ):
+            await self._provide(assistant, await self._claim(assistant, test))
+            self._say(await test.end())
+        self._say(await _Run.output(self, "mock-mcp", "check"))
+
+    # -- The assistant -----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _assistant(self) -> AsyncIterator[ScriptedAssistant]:
         from mock_mcp.adapter.scripted import ScriptedAssistant
 
-        self._step("An assistant connects over MCP (here a script takes the place of the AI)")
         async with ScriptedAssistant.start(str(self._project), self._env) as assistant:
-            self._say("tools: " + ", ".join(await assistant.tools()))
-            self._step("The shop runs; its calls are parked for the assistant")
-            shop = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                str(self._project / "shop.py"),
-                cwd=self._project,
-                env=self._env,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            try:
-                await self._answer(assistant)
-                await self._show_result(shop)
-            finally:
-                if shop.returncode is None:
-                    shop.kill()
-                    await shop.wait()
+            yield assistant
 
-    async def _answer(self, assistant: Any) -> None:
-        batch = await assistant.claim(_WAIT_MS)
+    async def _claim(self, assistant: ScriptedAssistant, test: _Run) -> Mapping[str, Any]:
+        """Return the next batch; raises when the test ends without asking."""
+        claim = asyncio.create_task(assistant.claim(_WAIT_MS))
+        await asyncio.wait((claim, test.ended), return_when=asyncio.FIRST_COMPLETED)
+        batch = claim.result() if claim.done() else None
         if batch is None:
-            raise DaemonUnreachable("The demo's script asked for nothing; see its output above.")
+            claim.cancel()
+            raise MockMcpError(f"The demo's test asked for nothing:\n{await test.end(code=None)}")
         for request in batch["requests"]:
-            self._say(f"{request['method']:4} {request['endpoint']}")
-        self._step("The assistant answers, with a mistake: a pet that is 'sold out'")
-        mocks = [self._from_contract(request) for request in batch["requests"]]
-        wrong = [{**mocks[0], "data": [{**mocks[0]["data"][0], "status": "sold out"}]}, *mocks[1:]]
-        refused = await assistant.provide(batch, wrong)
-        if not refused.is_error:
-            raise MockMcpError(f"The demo's wrong answer was let through: {refused.text}")
-        for line in refused.text.splitlines():
-            self._say(line)
-        self._step("It corrects that one answer; the daemon delivers all three")
-        accepted = await assistant.provide(batch, mocks[:1])
+            self._say(f"parked: {request['method']} {request['endpoint']}")
+        return batch
+
+    async def _provide(self, assistant: ScriptedAssistant, batch: Mapping[str, Any]) -> None:
+        accepted = await assistant.provide(batch, self._from_contract(batch))
         if accepted.is_error:
             raise MockMcpError(f"The demo's answer was refused: {accepted.text}")
-        self._say(str(accepted.data.get("message", "")))
 
-    def _from_contract(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _from_contract(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         from mock_mcp.contract.expected import sample_mock
         from mock_mcp.contract.project import ProjectContracts
 
         contracts, _ = ProjectContracts(self._project).current()
-        mock = sample_mock(contracts, request, seed="demo")
-        fields: dict[str, Any] = msgspec.to_builtins(mock)
-        return fields
-
-    async def _show_result(self, shop: asyncio.subprocess.Process) -> None:
-        self._step("The shop has its data")
-        output, _ = await asyncio.wait_for(shop.communicate(), _WAIT_MS / 1000)
-        if shop.returncode != 0:
-            raise MockMcpError(f"The demo's script failed with exit code {shop.returncode}.")
-        for line in output.decode().splitlines():
-            answer = json.loads(line)
-            self._say(f"{answer['status']}  {json.dumps(answer['data'])}")
+        return [
+            msgspec.to_builtins(sample_mock(contracts, request, seed="demo-2"))
+            for request in batch["requests"]
+        ]
 
     async def _stop_daemon(self) -> None:
         from mock_mcp.control.client import DaemonClient
@@ -159,11 +204,78 @@ class _Story:
                 await client.shutdown()
             with FileLock(cache.lock(info.project_id)) as lock:
                 lock.acquire(timeout_s=5)  # held by the daemon until it is gone
-        self._step("Cleaned up: no process and no file is left")
+
+    # -- How it is told ----------------------------------------------------------------------
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        """Return the command line of a program that is installed beside this one."""
+        if name == "pytest":
+            name = "pytest -q --tb=short -p mock_mcp.pytest_plugin -p no:cacheprovider"
+        else:
+            name = "mock_mcp"
+        return [sys.executable, "-P", "-m", *name.split(), *arguments]
+
+    def environment(self, *, live: bool) -> dict[str, str]:
+        """Return the environment of a run; a live one may ask the assistant."""
+        return {**self._env, "MOCK_MCP": "1"} if live else self._env
+
+    @property
+    def project(self) -> Path:
+        """The project's directory."""
+        return self._project
 
     def _step(self, title: str) -> None:
         self._steps += 1
         print(f"\n{self._bold}{self._steps}. {title}{self._plain}", flush=True)
 
-    def _say(self, line: str) -> None:
-        print(f"   {self._dim}{line}{self._plain}", flush=True)
+    def _say(self, text: str) -> None:
+        for line in text.strip("\n").splitlines():
+            print(f"   {self._dim}{line}{self._plain}".rstrip(), flush=True)
+
+
+class _Run:
+    """A program of the story, running in its project."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.ended = asyncio.create_task(process.communicate())
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls, story: _Story, name: str, *arguments: str, live: bool = False
+    ) -> AsyncIterator[_Run]:
+        """Start the program; it is killed if it is still there at the end."""
+        process = await asyncio.create_subprocess_exec(
+            *story.command(name, *arguments),
+            cwd=story.project,
+            env=story.environment(live=live),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        run = cls(process)
+        try:
+            yield run
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await run.ended
+
+    @classmethod
+    async def output(cls, story: _Story, name: str, *arguments: str, code: int = 0) -> str:
+        """Run the program to its end and return what it prints."""
+        async with cls.start(story, name, *arguments) as run:
+            return await run.end(code=code)
+
+    async def end(self, code: int | None = 0) -> str:
+        """Wait for the end; return what was printed.
+
+        Raises:
+            MockMcpError: The exit code is not ``code``; None expects none.
+        """
+        output, _ = await asyncio.wait_for(asyncio.shield(self.ended), _RUN_S)
+        text: str = output.decode("utf-8", "replace")
+        if code is not None and self._process.returncode != code:
+            raise MockMcpError(f"A step of the demo failed:\n{text}")
+        return text

@@ -1,0 +1,76 @@
+"""``mock-mcp show``: a recording, for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mock_mcp.recordings.format import RecordedInteraction, Recording
+from mock_mcp.recordings.store import read_recording
+
+__all__ = ["configure", "run"]
+
+_EXCERPT = 100
+_SOURCES = {
+    "ai": "written by the assistant",
+    "example": "made from the contract",
+    "live": "answered by the real API",
+    "hand": "written by hand",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="a recording")
+    parser.add_argument("--full", action="store_true", help="show whole bodies, not excerpts")
+    parser.add_argument("--json", action="store_true", help="print JSON, bodies in place")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the recording."""
+    recording = read_recording(options.file)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(recording)).decode())
+    else:
+        print("\n".join(_text(recording, None if options.full else _EXCERPT)))
+    return 0
+
+
+def _text(recording: Recording, limit: int | None) -> Iterator[str]:
+    count = len(recording.interactions)
+    yield f"{recording.test}: {count} call{'' if count == 1 else 's'}"
+    for number, interaction in enumerate(recording.interactions, 1):
+        yield ""
+        yield from _call(number, interaction, limit)
+
+
+def _call(number: int, interaction: RecordedInteraction, limit: int | None) -> Iterator[str]:
+    request, response, error = interaction.request, interaction.response, interaction.error
+    end = f"failed: {error.kind}" if error is not None else ""
+    if response is not None:
+        end = str(response.status)
+        if response.delay_ms:
+            end += f" after {response.delay_ms:g} ms"
+    yield f"{number}. {request.method} {request.url} -> {end}"
+    checked = "not checked" if interaction.contract is None else "checked"
+    if interaction.operation is not None:
+        checked = f"{interaction.operation}, {checked}"
+    yield f"   {_SOURCES[interaction.source]}; {checked}"
+    if request.body is not msgspec.UNSET:
+        yield f"   asked    {_shown(request.body, limit)}"
+    if error is not None and error.message:
+        yield f"   failed   {error.message}"
+    if response is not None and response.body is not msgspec.UNSET:
+        yield f"   answered {_shown(response.body, limit)}"
+
+
+def _shown(body: Any, limit: int | None) -> str:
+    if limit is None:
+        return json.dumps(body, ensure_ascii=False, indent=2).replace("\n", "\n   ")
+    text = json.dumps(body, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
