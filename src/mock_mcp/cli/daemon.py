@@ -72,11 +72,13 @@ async def _serve(options: argparse.Namespace) -> None:
 
 def _stop_on_signals(daemon: MockMcpDaemon) -> None:
     loop = asyncio.get_running_loop()
+
+    def stop_from_thread(*_: object) -> None:
+        loop.call_soon_threadsafe(daemon.request_stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         if sys.platform == "win32":
-            signal.signal(
-                number, lambda *_: loop.call_soon_threadsafe(daemon.request_stop) and None
-            )
+            signal.signal(number, stop_from_thread)
         else:
             loop.add_signal_handler(number, daemon.request_stop)
 

@@ -97,7 +97,8 @@ class BatchLog:
             if self._fd is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
                 self._fd = os.open(self.path, flags, 0o600)
-                os.fchmod(self._fd, 0o600)
+                if hasattr(os, "fchmod"):  # not on Windows, where the directory protects it
+                    os.fchmod(self._fd, 0o600)
                 self._size = os.fstat(self._fd).st_size
             os.write(self._fd, line)
             self._size += len(line)
