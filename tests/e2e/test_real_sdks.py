@@ -92,16 +92,15 @@ def contract(project: Path) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize(
-    ("module", "document", "test", "tests", "calls"),
+    "sdk",
     [
         ("openai", "openai-3.1.json", OPENAI, 2, 4),
         ("github", "github-3.0.json", GITHUB, 1, 3),
     ],
     ids=["openai", "PyGithub"],
 )
-def test_an_sdk_works_recorded_and_replayed(
-    project, cache_dir, contract, run_pytest, module, document, test, tests, calls
-):
+def test_an_sdk_works_recorded_and_replayed(project, cache_dir, contract, run_pytest, sdk):
+    module, document, test, tests, calls = sdk
     pytest.importorskip(module, reason=f"the SDK {module} is not installed")
     contract(document)
     (project / "test_sdk.py").write_text(textwrap.dedent(test))

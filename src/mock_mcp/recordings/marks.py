@@ -84,13 +84,15 @@ def _of_statements(body: Iterable[ast.stmt]) -> dict[str, Any]:
             for target in statement.targets
         ):
             value = statement.value
-            found |= _keywords(value.elts if isinstance(value, ast.List | ast.Tuple) else [value])
+            marks = value.elts if isinstance(value, ast.List | ast.Tuple) else [value]
+            found |= _keywords(reversed(marks))
     return found
 
 
 def _keywords(marks: Iterable[ast.expr]) -> dict[str, Any]:
+    """Return the keywords of marks; the last one wins, as the lowest decorator does in pytest."""
     found: dict[str, Any] = {}
-    for mark in reversed(list(marks)):  # the first decorator is the closest marker
+    for mark in marks:
         if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("mark.mock_mcp")):
             continue
         for keyword in mark.keywords:

@@ -1,0 +1,219 @@
+"""`mock-mcp check` and `mock-mcp show`: recordings made by pytest, judged without running it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.daemons import environment
+
+HANG_S = 60
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+TESTS = """
+    import httpx
+    import pytest
+
+    API = "https://petstore.example.com/v1"
+
+    @pytest.mark.mock_mcp
+    def test_pets():
+        assert httpx.get(f"{API}/pets", params={"status": "available"}).json()
+
+    class TestOrders:
+        @pytest.mark.parametrize("quantity", [1, 2])
+        @pytest.mark.mock_mcp
+        def test_order(self, quantity):
+            order = {"petId": 11, "quantity": quantity}
+            assert httpx.post(f"{API}/orders", json=order).status_code == 201
+
+        @pytest.mark.mock_mcp
+        def test_elsewhere(self, mock_mcp):
+            mock_mcp.add_response("GET", "/rates", {"eur": 1})
+            assert httpx.get("https://rates.example.com/rates").json()
+"""
+
+
+@pytest.fixture
+def run(project: Path, cache_dir: Path) -> Run:
+    """Run a module in the project's directory."""
+
+    def run(*arguments: str, cwd: Path = project) -> subprocess.CompletedProcess[str]:
+        env = environment(cache_dir, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+        for name in ("CI", "PYTEST_ADDOPTS"):
+            env.pop(name, None)
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+        )
+
+    return run
+
+
+@pytest.fixture
+def shop(project: Path, run: Run) -> Path:
+    """A project with a contract, tests, and recordings that fit."""
+    (project / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["petstore.json"]\n')
+    text = files("mock_mcp.demo").joinpath("petstore.json").read_text("utf-8")
+    (project / "petstore.json").write_text(text)
+    (project / "test_shop.py").write_text(textwrap.dedent(TESTS))
+    made = record(run)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return project
+
+
+def record(run: Run) -> subprocess.CompletedProcess[str]:
+    plugin = ("-p", "mock_mcp.pytest_plugin", "-p", "no:cacheprovider")
+    return run("pytest", *plugin, "--mock-source=example", "--mock-mode=new_episodes")
+
+
+def change(shop: Path, schema: str, **properties: Any) -> None:
+    """Require more properties in a schema of the contract."""
+    file = shop / "petstore.json"
+    document = json.loads(file.read_text())
+    found = document["components"]["schemas"][schema]
+    found["required"] += properties
+    found["properties"] |= properties
+    file.write_text(json.dumps(document))
+
+
+def test_recordings_that_fit_are_said_to(shop, run):
+    checked = run("mock_mcp", "check")
+    assert checked.stdout == "3 recordings, 3 calls: 3 fit the contract\n"
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_what_drifted_is_named_with_its_test_the_place_and_the_repair(shop, run):
+    change(shop, "Order", total={"type": "number"})
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "test_pets" not in checked.stdout
+    test = "test_shop.py::TestOrders::test_order[1]"
+    for line in (
+        "__mocks__/test_shop/TestOrders.test_order-1.json",
+        f"  used by {test}",
+        "  call 1: POST https://petstore.example.com/v1/orders  (POST /orders)",
+        '    the recorded answer, /body/total: Add the required property "total" (number).',
+        f"  repair: MOCK_MCP=1 pytest --mock-mode=new_episodes '{test}'",
+        "3 recordings, 3 calls: 1 fit the contract, 2 no longer fit",
+    ):
+        assert line in checked.stdout.splitlines()
+    found = json.loads(run("mock_mcp", "check", "--json").stdout)
+    assert (found["ok"], found["recordings"], found["calls"], found["drifted"]) == (False, 3, 3, 2)
+    assert [each["test"] for each in found["drift"]] == [test, test.replace("[1]", "[2]")]
+    (call,) = found["drift"][0]["calls"]
+    assert (call["number"], call["method"], call["operation"]) == (1, "POST", "POST /orders")
+    assert call["request"] == []
+    (violation,) = call["response"]
+    assert (violation["pointer"], violation["keyword"]) == ("/body/total", "required")
+
+
+def test_the_repair_repairs(shop, run):
+    change(shop, "Order", total={"type": "number"})
+    assert record(run).returncode == 0
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_call_that_breaks_the_contract_is_the_codes_to_repair(shop, run):
+    change(shop, "NewOrder", note={"type": "string"})
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "the call itself, /body/note: Add the required property" in checked.stdout
+    assert "repair: correct the code that makes the call, then: MOCK_MCP=1" in checked.stdout
+
+
+def test_it_runs_from_anywhere_and_on_parts(shop, run):
+    change(shop, "Order", total={"type": "number"})
+    below = shop / "below"
+    below.mkdir()
+    root = ("--project-root", str(shop))
+    assert "2 no longer fit" in run("mock_mcp", "check", *root, str(shop), cwd=below).stdout
+    for part in ("test_shop.py", "__mocks__/test_shop/TestOrders.test_order-1.json", "."):
+        assert run("mock_mcp", "check", part).returncode == 1
+    pets = run("mock_mcp", "check", "__mocks__/test_shop/test_pets.json")
+    assert (pets.returncode, pets.stdout) == (0, "1 recording, 1 call: 1 fit the contract\n")
+    wrong = run("mock_mcp", "check", "nothing.json")
+    assert (wrong.returncode, wrong.stderr) == (1, "mock-mcp: nothing.json is not there.\n")
+
+
+def test_the_documents_and_the_mode_of_a_marker_count(shop, run):
+    (shop / "pyproject.toml").write_text("")
+    assert "3 calls: no contract" in run("mock_mcp", "check").stdout
+    test = shop / "test_shop.py"
+    marked = test.read_text().replace(
+        "@pytest.mark.mock_mcp\ndef", '@pytest.mark.mock_mcp(openapi="petstore.json")\ndef'
+    )
+    test.write_text(marked)
+    change(shop, "Pet", vaccinated={"type": "boolean"})
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "/body/0/vaccinated" in checked.stdout
+    assert "0 fit the contract, 1 no longer fits, 2 not checked" in checked.stdout
+    test.write_text(marked.replace('"petstore.json")', '"petstore.json", contract="off")'))
+    checked = run("mock_mcp", "check")
+    assert (checked.returncode, "3 not checked" in checked.stdout) == (0, True)
+
+
+def test_unreadable_files_and_orphans_are_findings(shop, run):
+    mocks = shop / "__mocks__"
+    (mocks / "test_shop/test_pets.json").write_text("<<<<<<< ours\n{}\n")
+    gone = mocks / "test_gone"
+    gone.mkdir()
+    order = mocks / "test_shop/TestOrders.test_order-1.json"
+    order.replace(gone / order.name)
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "Merge conflict markers" in checked.stdout
+    assert f"__mocks__/test_gone/{order.name}: there is no test_gone.py" in checked.stdout
+    found = json.loads(run("mock_mcp", "check", "--json").stdout)
+    assert [each["line"] for each in found["unreadable"]] == [1]
+    assert [each["file"] for each in found["orphans"]] == [str(gone / order.name)]
+
+
+def test_a_contract_that_cannot_be_used_is_a_finding(shop, run):
+    (shop / "petstore.json").write_text("{")
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "Contracts that cannot be used" in checked.stdout
+    assert "3 not checked" in checked.stdout
+
+
+def test_a_project_without_recordings_has_nothing_to_find(project, run):
+    checked = run("mock_mcp", "check")
+    assert (checked.returncode, checked.stdout) == (
+        0,
+        "0 recordings, 0 calls: 0 fit the contract\n",
+    )
+
+
+def test_show_tells_a_recording(shop, run):
+    file = "__mocks__/test_shop/TestOrders.test_order-1.json"
+    shown = run("mock_mcp", "show", file).stdout.splitlines()
+    assert shown[0] == "test_shop.py::TestOrders::test_order[1]: 1 call"
+    assert shown[2] == "1. POST https://petstore.example.com/v1/orders -> 201"
+    assert shown[3] == "   made from the contract; POST /orders, checked"
+    assert shown[4] == '   asked    {"petId": 11, "quantity": 1}'
+    assert shown[5].startswith('   answered {"id": ')
+    assert shown[5].endswith("characters)")
+    assert "placedAt" in run("mock_mcp", "show", "--full", file).stdout
+    found = json.loads(run("mock_mcp", "show", "--json", file).stdout)
+    assert found["interactions"][0]["request"]["body"] == {"petId": 11, "quantity": 1}
+
+
+def test_show_says_what_is_wrong_with_a_file(shop, run):
+    wrong = run("mock_mcp", "show", "petstore.json")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("mock-mcp: petstore.json: ")
