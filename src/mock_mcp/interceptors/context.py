@@ -2,64 +2,103 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from mock_mcp.interceptors import install
+from mock_mcp.errors import ConfigurationError
+from mock_mcp.interceptors import Installed, install
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
-from mock_mcp.scope import Client, Scope, ScopeSettings
+from mock_mcp.scope import LazyClient, Polices, Scope, make_settings, resolve_mode
 
-__all__ = ["intercept"]
+__all__ = ["Intercepted", "intercept"]
 
 
-@contextmanager
-def intercept(name: str, *, file: str | None = None, **settings: Any) -> Iterator[Scope]:
-    """Mock the HTTP calls of a block: replay its recording, or obtain it, and write it at the end.
+def intercept(
+    name: str, *, file: str | os.PathLike[str] | None = None, **settings: Any
+) -> Intercepted:
+    """Mock the HTTP calls of a block of code, in a ``with`` statement.
+
+    The block's recording is replayed, or what it lacks is obtained and written when the block ends
+    without an error. Blocks nest: the innermost is asked first. The calls of every thread and task
+    are mocked while the block runs.
 
     Args:
         name: The recording's name: ``__mocks__/<file>/<name>.json`` beside ``file``.
-        file: The file the recording belongs to; the caller's when None.
-        settings: The fields of `ScopeSettings`: ``mode`` (``once`` when ``MOCK_MCP`` is set, else
-            ``none``), ``source``, ``instructions``, ``hosts`` and so on.
+        file: The file the recording belongs to; the one that calls ``intercept`` when None.
+        settings: The fields of `mock_mcp.scope.ScopeSettings`. ``mode`` is ``once`` when
+            ``MOCK_MCP`` is set and ``CI`` is not, else ``none``.
 
-    Yields:
-        The `Scope`: ``calls``, ``add_response`` and the rest.
+    Returns:
+        A context manager that gives the `mock_mcp.scope.Scope` (``calls``, ``add_response`` and the
+        rest). Its end raises what went wrong below the block, even if the code swallowed it.
 
     Raises:
-        MockMcpError: What went wrong below the code of the block, even if that swallowed it.
+        ConfigurationError: A setting cannot be used, or the caller is not in a file.
     """
-    from mock_mcp.client.connect import is_enabled
-
     if file is None:
-        frame = inspect.stack()[2]  # past contextmanager's helper
-        file = frame.filename
-    settings.setdefault("mode", "once" if is_enabled() else "none")
-    made = ScopeSettings(**settings)
-    project = Project.resolve(None, file)
+        file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - inspect.stack() reads sources
+        if not Path(file).is_file():
+            raise ConfigurationError(
+                f"intercept is called from {file}, which is no file; name one with file=, the "
+                "recording lies beside it."
+            )
+    path = Path(file).absolute()
+    settings.setdefault("mode", resolve_mode(None, asks_contract=False))
+    made = make_settings(settings)
+    project = Project.resolve(None, path)
     client = None
     if made.mode != "none" and made.source == "ai":
-        client = Client(project_root=project.root, file_path=file, test_name=name)
+        client = LazyClient(
+            project_root=project.root, file_path=path, test_name=name, timeout_s=None
+        )
     scope = Scope(
-        locate(Path(file).absolute(), [name]),
+        locate(path, [name]),
         made,
-        project=project,
+        polices=Polices(project),
         client=client,
-        repair="run it with MOCK_MCP=1 and mode='new_episodes'",
-        test={"testFile": file, "testName": name},
+        repair=f"MOCK_MCP=1, with mode='new_episodes' given to intercept({name!r})",
+        test={"testFile": str(path), "testName": name},
     )
-    passed = False
-    try:
-        with install(scope):
-            yield scope
-        scope.verify()
-        passed = True
-    finally:
+    return Intercepted(scope, client)
+
+
+class Intercepted:
+    """What `intercept` returns; it is entered once.
+
+    Args:
+        scope: Whose calls these are.
+        client: The assistant's client, closed at the end.
+    """
+
+    def __init__(self, scope: Scope, client: LazyClient | None) -> None:
+        self._scope = scope
+        self._client = client
+        self._installed: Installed | None = None
+
+    def __enter__(self) -> Scope:
+        self._installed = install(self._scope)
+        return self._scope
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._installed is not None
+        self._installed.close()
+        passed = False
         try:
-            scope.finish(passed=passed)
+            if exc is None:
+                self._scope.verify()
+                passed = True
         finally:
-            if client is not None:
-                client.close()
+            try:
+                self._scope.finish(passed=passed)
+            finally:
+                if self._client is not None:
+                    self._client.close()

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 MODES = ("none", "once", "new_episodes", "all", "rewrite")
 SOURCES = ("ai", "example")
-WORKER_OUTPUT = "mock_mcp"
-"""Key of what an xdist worker sends to its controller."""
+WORKER = "mock_mcp"
+"""Key of what an xdist controller tells its workers, and what they report at their end."""
 _MARKER = (
-    "mock_mcp(instructions=, openapi=, mode=, source=, contract=, match=, ignore=, hosts=, "
-    "passthrough=, before_record=, before_match=): mock the HTTP calls of this test"
+    "mock_mcp(instructions=, openapi=, mode=, source=, timeout=, contract=, match=, ignore=, "
+    "hosts=, passthrough=, redact=, before_record=, before_match=): mock the HTTP calls of this "
+    "test"
 )
 
 
@@ -58,8 +59,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line("markers", _MARKER)
-    if config.getoption("block_network") or config.getoption("mock_prune"):
-        _session(config)
+    timeout_s = config.getoption("mock_timeout")
+    if timeout_s is not None and not 0 < timeout_s < float("inf"):
+        raise pytest.UsageError(
+            f"--mock-timeout must be a positive number of seconds, not {timeout_s:g}."
+        )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin at once what holds without a mocked test."""
+    option = session.config.getoption
+    if option("block_network") or option("mock_prune"):
+        _session(session.config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,9 +87,17 @@ def mock_mcp(request: pytest.FixtureRequest) -> Scope:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Name the runs of an xdist worker, so that its controller can tell what they wait for."""
+    option = node.config.getoption
+    if option("mock_mode") not in (None, "none") or _is_enabled():
+        node.workerinput[WORKER] = _session(node.config).watch()
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take what an xdist worker reports at its end."""
-    output = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT)
+    output = getattr(node, "workeroutput", {}).get(WORKER)
     if output is not None:
         _session(node.config).add_worker(output)
 
@@ -90,8 +109,18 @@ def is_mocked(item: pytest.Item) -> bool:
     )
 
 
+def _is_enabled() -> bool:
+    import os
+
+    return os.environ.get("MOCK_MCP", "0") not in ("", "0")
+
+
 def _session(config: pytest.Config) -> MockedSession:
-    """Return the plugin object that does the work, making it the first time."""
+    """Return the plugin object that does the work, making it the first time.
+
+    Raises:
+        pytest.UsageError: The project's settings cannot be used.
+    """
     found: Any = config.pluginmanager.get_plugin("mock-mcp-session")
     if found is None:
         from mock_mcp.pytest_plugin.session import MockedSession

@@ -1,119 +1,154 @@
 """The work of the plugin, registered when the first mocked test is collected.
 
-A test's scope is installed from the beginning of its set-up to the end of its tear-down. A fixture
-that several tests share (class, module, package, session) has a scope of its own, on top of the
-test's, while it is set up and torn down: its calls are recorded beside the tests' and replay
-whichever of them runs.
+A test's scope is installed from the beginning of its set-up to the end of its tear-down; that of a
+shared fixture (`shared`) on top of it, while the fixture is set up and torn down. Whether a test
+has passed is read from its report, which is also right for unittest and subtests; its recording is
+written at the end of its tear-down.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mock_mcp.errors import MockMcpError
+from mock_mcp.errors import ConfigurationError, MockMcpError
 from mock_mcp.exchange import Decision, HostRules, HttpRequest, HttpResponse, NetworkBlocked, Origin
 from mock_mcp.interceptors import Installed, install
-from mock_mcp.pytest_plugin import WORKER_OUTPUT, is_mocked
+from mock_mcp.pytest_plugin import WORKER, is_mocked
+from mock_mcp.pytest_plugin.failures import presented, swallowed
+from mock_mcp.pytest_plugin.report import Report
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
+from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
 from mock_mcp.recordings.miss import repair_command
-from mock_mcp.recordings.paths import Place, locate, locate_scope, names_of
+from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.runtime.project import Project
-from mock_mcp.scope import Client, Scope
+from mock_mcp.scope import LazyClient, Polices, Scope, ScopeSettings
 
 __all__ = ["MockedSession"]
 
 
 class MockedSession:
-    """One pytest process with mocked tests."""
+    """One pytest process with mocked tests.
+
+    Raises:
+        pytest.UsageError: The project's settings cannot be used.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._project = Project.resolve(None, config.rootpath)
-        self._settings = project_settings(self._project.root)
-        self._client = Client(project_root=self._project.root, timeout_s=None)
+        self._broken: ConfigurationError | None = None
+        self._settings = self._project_settings()
+        self._polices = Polices(self._project)
+        told = getattr(config, "workerinput", {})
+        self._run = told.get(WORKER) or uuid.uuid4().hex
+        worker = told.get("workerid")
+        self._client = LazyClient(
+            project_root=self._project.root,
+            run_id=f"{self._run}-{worker}" if worker else self._run,
+            timeout_s=None,
+        )
         self._scopes: dict[pytest.Item, Scope] = {}
         self._installed: dict[pytest.Item, Installed] = {}
-        self._failed: set[pytest.Item] = set()
-        self._shared: dict[Path, Scope] = {}
-        self._spoiled: set[Path] = set()
-        self._counts: Counter[str] = Counter()
-        self._notes: list[str] = []
-        self._known: set[Path] = set()
-        self._block = bool(config.getoption("block_network"))
-        self._prune = bool(config.getoption("mock_prune"))
+        self._passed: set[pytest.Item] = set()
+        self._shared: dict[Path, SharedScope] = {}
+        self._ended: list[SharedScope] = []
+        self._mocked_fixtures: set[str] = set()
+        self._report = Report(
+            config.rootpath,
+            prunes=bool(config.getoption("mock_prune")),
+            knows_all=_collects_whole_modules(config),
+        )
+        self._blocks = bool(config.getoption("block_network"))
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._display = WaitingDisplay(reporter, self._client, self._waiting)
+        self._display = reporter and WaitingDisplay(reporter, self._project, self._run)
 
     def collected(self, items: list[pytest.Item]) -> None:
-        """Note which recordings the collected tests use, before any are deselected."""
+        """Note what the collected tests use, before any are deselected."""
         for item in items:
-            place = self._place(item)
-            self._known.add(place.path)
-            directory = place.path.parent
-            self._known.add(directory / "_module.json")
-            classes = names_of(item.nodeid)[1][:-1]
-            for depth in range(1, len(classes) + 1):
-                self._known.add(locate_scope("class", item.path, classes[:depth]).path)
-            for parent in item.path.parents:
-                for scope in ("package", "session"):
-                    self._known.add(parent / directory.parent.name / f"_{scope}.json")
+            self._report.known.add(_place(item).path)
+            if is_mocked(item):
+                self._mocked_fixtures.update(getattr(item, "fixturenames", ()))
+
+    def watch(self) -> str:
+        """Say what waits in the workers of this controller; return how their runs are named."""
+        if self._display:
+            self._display.start()
+        return self._run
 
     def scope_of(self, item: pytest.Item) -> Scope:
         """Return the scope of the test that is being set up."""
+        if item not in self._scopes:  # the fixture was asked for by name while the test runs
+            self._begin(item)
         return self._scopes[item]
 
     # -- The test ------------------------------------------------------------------------------
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Install the test's scope before its fixtures are set up."""
-        self._failed.discard(item)
+        self._passed.discard(item)
         if is_mocked(item):
-            self._scopes[item] = scope = self._make_scope(item)
-            self._installed[item] = install(scope)
-        elif self._block:
+            self._begin(item)
+        elif self._blocks:
             self._installed[item] = install(_Blocked())
-        try:
-            return (yield)
-        except BaseException:
-            self._failed.add(item)
-            raise
+        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Fail the test for what its code swallowed, too."""
+        result = yield
+        if item in self._scopes:
+            self._scopes[item].verify()
+        return result
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Take the scope out after the fixtures are torn down; write the recording of a pass."""
+        scope = self._scopes.get(item)
+        told = len(scope.failures) if scope is not None else 0
+        passed = False
         try:
             result = yield
-            scope = self._scopes.get(item)
+            if scope is not None and scope.failures[told:]:
+                raise scope.failures[told]
+            passed = item in self._passed
+        finally:
+            if (installed := self._installed.pop(item, None)) is not None:
+                installed.close()
+            self._scopes.pop(item, None)
             if scope is not None:
-                scope.verify()
-        except BaseException:
-            self._failed.add(item)
-            raise
+                self._finish(scope, passed=passed)
+            self._finish_shared(spoiled=item in self._passed and not passed)
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Take the scope out after the fixtures are torn down; write the recording of a pass."""
-        try:
-            result = yield
-        except BaseException:
-            self._failed.add(item)
-            raise
-        finally:
-            installed = self._installed.pop(item, None)
-            if installed is not None:
-                installed.close()
-            scope = self._scopes.pop(item, None)
-            if scope is not None:
-                self._finish(scope, passed=item not in self._failed)
-        return result
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note whether the test passed; show errors of ours without the frames between."""
+        error = call.excinfo.value if call.excinfo is not None else None
+        whole = self._config.getoption("fulltrace", default=False)
+        if isinstance(error, MockMcpError) and not whole:
+            call.excinfo = presented(error, self._config.rootpath)
+        report = yield
+        if call.when == "call" and report.passed:
+            self._passed.add(item)
+            names = getattr(item, "fixturenames", ())
+            for shared in self._shared.values():
+                shared.served = shared.served or shared.fixture in names
+        scope = self._scopes.get(item)
+        if scope is not None and call.when == "call" and report.failed:
+            hidden = swallowed(scope.failures, error)
+            if hidden:
+                text = "\n".join(failure.message for failure in hidden)
+                report.sections.append(("mock-mcp: what the code under test did not let out", text))
+        return report
 
     # -- Fixtures that several tests share -----------------------------------------------------
 
@@ -121,56 +156,101 @@ class MockedSession:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, Any, Any]:
-        """Give a shared fixture its own scope while it is set up and torn down."""
-        item = getattr(request, "_pyfuncitem", None)
-        if fixturedef.scope == "function" or item not in self._scopes:
+        """Give a shared fixture of mocked tests its own scope while it is set up and torn down."""
+        item: pytest.Item = request._pyfuncitem  # noqa: SLF001 - request.node is the class or module
+        name = fixturedef.argname
+        if not (item in self._scopes or name in self._mocked_fixtures):
             return (yield)
-        place = self._shared_place(fixturedef.scope, request, item)
-        scope = self._shared.get(place.path)
-        if scope is None:
-            scope = self._shared[place.path] = self._make_scope(item, place)
+        place = place_of(fixturedef, request, item, self._project.root)
+        if place is None:
+            return (yield)
+        self._finish_shared(spoiled=False)
+        self._report.known.add(place.path)
+        shared = self._shared.get(place.path)
+        if shared is None:
+            shared = self._shared[place.path] = self._make_shared(place, fixturedef, request, item)
+        shared.holders += 1
         # Finalizers run in reverse: this one after the fixture's own, the one below before it.
-        removals: list[Installed] = []
-        fixturedef.addfinalizer(lambda: removals.pop().close() if removals else None)
+        installed: list[Installed] = []
+        fixturedef.addfinalizer(lambda: self._end_fixture(place.path, installed))
         try:
-            with install(scope):
+            with install(shared.scope):
                 result = yield
-            scope.verify()
+            shared.scope.verify()
         except BaseException:
-            self._spoiled.add(place.path)
+            shared.spoiled = True
             raise
-        fixturedef.addfinalizer(lambda: removals.append(install(scope)))
+        fixturedef.addfinalizer(lambda: installed.append(install(shared.scope)))
         return result
+
+    def _make_shared(
+        self,
+        place: Place,
+        fixturedef: pytest.FixtureDef[Any],
+        request: pytest.FixtureRequest,
+        item: pytest.Item,
+    ) -> SharedScope:
+        settings = settings_of(request.node, self._settings)
+        doc = getattr(fixturedef.func, "__doc__", None)
+        scope = self._make_scope(item, place, settings, fixture=fixturedef.argname, doc=doc)
+        return SharedScope(scope, fixturedef.argname)
+
+    def _end_fixture(self, path: Path, installed: list[Installed]) -> None:
+        """Take the scope out after the fixture is torn down."""
+        if installed:
+            installed.pop().close()
+        shared = self._shared[path]
+        shared.holders -= 1
+        if not shared.holders:
+            self._ended.append(self._shared.pop(path))
+        if not shared.spoiled:
+            try:
+                shared.scope.verify()
+            except MockMcpError:
+                shared.spoiled = True
+                raise
+
+    def _finish_shared(self, *, spoiled: bool) -> None:
+        """Write the recordings of the fixtures that were torn down."""
+        ended, self._ended = self._ended, []
+        for shared in ended:
+            self._finish(shared.scope, passed=shared.passed and not spoiled)
 
     # -- The end -------------------------------------------------------------------------------
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the shared recordings, disconnect, and tell the controller."""
-        self._display.stop()
-        for path, scope in self._shared.items():
+    def pytest_deselected(self) -> None:
+        """Note that not every test runs."""
+        self._report.ran_all = False
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> Generator[None, Any, Any]:
+        """Leave nothing installed and nobody waiting, and tell the controller."""
+        try:
+            return (yield)
+        finally:
+            for installed in self._installed.values():  # pytest was interrupted
+                installed.close()
+            self._installed.clear()
+            self._scopes.clear()
+            self._report.ran_all &= exitstatus == pytest.ExitCode.OK
             try:
-                self._finish(scope, passed=path not in self._spoiled)
+                self._finish_shared(spoiled=False)
             except MockMcpError as exc:
-                self._notes.append(exc.message)
-        self._client.close()
-        output = getattr(self._config, "workeroutput", None)
-        if output is not None:
-            output[WORKER_OUTPUT] = {
-                "counts": dict(self._counts),
-                "notes": self._notes,
-                "known": [str(path) for path in self._known],
-            }
+                self._report.notes.append(exc.message)
+            if self._display:
+                self._display.stop()
+            self._client.close()
+            output = getattr(self._config, "workeroutput", None)
+            if output is not None:
+                output[WORKER] = self._report.dump()
 
     def add_worker(self, output: Any) -> None:
         """Take what an xdist worker reports at its end."""
-        self._counts.update(output["counts"])
-        self._notes += [note for note in output["notes"] if note not in self._notes]
-        self._known.update(Path(path) for path in output["known"])
+        self._report.add(output)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what was replayed, obtained and written, and what nobody needs any more."""
-        lines = [*_summary(self._counts), *self._notes, *self._orphans()]
+        lines = list(self._report.lines())
         if lines:
             terminalreporter.section("mock-mcp")
             for line in lines:
@@ -178,79 +258,70 @@ class MockedSession:
 
     # -- Inside --------------------------------------------------------------------------------
 
-    def _place(self, item: pytest.Item) -> Place:
-        return locate(item.path, names_of(item.nodeid)[1] or [item.name])
+    def _project_settings(self) -> dict[str, Any]:
+        try:
+            return project_settings(self._project.root)
+        except ConfigurationError as exc:
+            if not hasattr(self._config, "workerinput"):
+                raise pytest.UsageError(exc.message) from None
+            self._broken = exc  # an xdist worker can only fail its tests
+            return {}
 
-    def _shared_place(self, scope: Any, request: pytest.FixtureRequest, item: pytest.Item) -> Place:
-        if scope == "session":
-            return locate_scope("session", self._config.rootpath)
-        if scope == "package":
-            return locate_scope("package", item.path.parent)
-        classes = names_of(item.nodeid)[1][:-1]
-        if scope == "class" and request.cls is not None:
-            return locate_scope("class", item.path, classes)
-        return locate_scope("module", item.path)
-
-    def _make_scope(self, item: pytest.Item, place: Place | None = None) -> Scope:
-        doc = getattr(getattr(item, "function", None), "__doc__", None)
-        return Scope(
-            place or self._place(item),
+    def _begin(self, item: pytest.Item) -> None:
+        self._scopes[item] = scope = self._make_scope(
+            item,
+            _place(item),
             settings_of(item, self._settings),
-            project=self._project,
-            client=self._client,
-            repair=repair_command(item.nodeid),
-            test={
-                "testFile": str(item.path),
-                "testName": item.nodeid,
-                "doc": doc and doc.strip(),
-            },
+            doc=getattr(getattr(item, "function", None), "__doc__", None),
+        )
+        self._installed[item] = install(scope)
+
+    def _make_scope(
+        self,
+        item: pytest.Item,
+        place: Place,
+        settings: ScopeSettings,
+        *,
+        doc: str | None,
+        **context: Any,
+    ) -> Scope:
+        if self._broken is not None:
+            raise self._broken
+        assert item.parent is not None
+        node_id = f"{item.parent.nodeid}::{item.name}"
+        asks = settings.mode != "none" and settings.source == "ai"
+        if asks and self._display:
+            self._display.start()
+        test = {"testFile": str(item.path), "testName": node_id, "doc": doc and doc.strip()}
+        return Scope(
+            place,
+            settings,
+            polices=self._polices,
+            client=self._client if asks else None,
+            repair=repair_command(node_id),
+            test=test | context,
         )
 
     def _finish(self, scope: Scope, *, passed: bool) -> None:
-        for call in scope.calls:
-            if call.source is not None:
-                self._counts[call.source] += 1
-        if passed and scope.file is not None:
-            mode = scope.settings.mode
-            if scope.file.exists() and mode not in ("all", "rewrite") and not self._prune:
-                unused = len(scope.file.unused())
-                if unused:
-                    self._counts["unused"] += unused
-                    self._notes.append(
-                        f"{self._shown(scope.file.path)}: {unused} recorded "
-                        f"call{'s were' if unused != 1 else ' was'} not made (--mock-prune removes)"
-                    )
-        outcome = scope.finish(passed=passed, prune=self._prune)
-        if outcome in ("written", "removed") and scope.file is not None:
-            self._counts["files"] += 1
-            self._notes.append(f"{outcome} {self._shown(scope.file.path)}")
+        self._report.count(scope, passed=passed)
+        outcome = scope.finish(passed=passed, prune=self._report.prunes)
+        assert scope.file is not None
+        if outcome in ("written", "removed"):
+            self._report.changed(scope.file.path, outcome)
 
-    def _shown(self, path: Path) -> str:
-        root = self._config.rootpath
-        return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
-    def _waiting(self) -> list[str]:
-        """Return what waits for the assistant, as text."""
-        scopes = (*self._scopes.values(), *self._shared.values())
-        return [
-            f"{call.method} {call.url}" for scope in scopes for call in list(scope.waiting.values())
-        ]
+def _place(item: pytest.Item) -> Place:
+    return locate(item.path, names_of(item))
 
-    def _orphans(self) -> list[str]:
-        from mock_mcp.recordings.survey import prune, survey
 
-        if not self._known:
-            return []
-        found = survey(self._config.rootpath, self._known)
-        lines = [error.message for error in found.unreadable]
-        if self._prune:
-            lines += [f"removed {self._shown(path)}" for path in prune(found)]
-        else:
-            lines += [
-                f"{self._shown(orphan.path)}: {orphan.reason} (--mock-prune removes)"
-                for orphan in found.orphans
-            ]
-        return lines
+def _collects_whole_modules(config: pytest.Config) -> bool:
+    """Return whether a recording that no collected test uses is used by none."""
+    option = config.getoption
+    return not (
+        any("::" in argument for argument in config.args)
+        or option("lf", default=False)
+        or option("collectonly", default=False)
+    )
 
 
 class _Blocked:
@@ -269,16 +340,3 @@ class _Blocked:
 
     def blocked(self, error: NetworkBlocked) -> None:
         """The code under test has it; the test is not mocked and may expect it."""
-
-
-def _summary(counts: Counter[str]) -> list[str]:
-    words = {
-        "recording": "replayed",
-        "ai": "from the assistant",
-        "example": "from the contract",
-        "hand": "by hand",
-        "unused": "unused",
-        "files": "files written",
-    }
-    parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]]
-    return [", ".join(parts)] if parts else []

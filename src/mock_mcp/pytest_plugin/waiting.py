@@ -1,23 +1,31 @@
-"""Say what waits for the assistant while it waits, without garbling pytest's own output.
+"""Say what waits for an assistant while it waits, without garbling pytest's own output.
 
-Lines are written by pytest's own reporter, between its progress lines, and only to a terminal. In
-an xdist worker nothing is written: its output belongs to the controller.
+A thread asks the daemon which batches of these runs wait: the same in a plain run and in the
+controller of xdist, whose workers stay silent. While a test runs pytest has redirected its standard
+output, so the lines go to a copy of the terminal made before that.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from mock_mcp.errors import MockMcpError
-from mock_mcp.scope import Client
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.launch import find_daemon
+from mock_mcp.runtime.project import Project
+from mock_mcp.types import BatchInfo
 
 __all__ = ["WaitingDisplay"]
 
-_FIRST_S = 1.0
-_AGAIN_S = (10.0, 30.0, 60.0)
+_POLL_S = 0.5
+_STEPS_S = (1.0, 10.0, 30.0, 60.0)
+"""When something that waits is spoken of; the last step repeats."""
 _SHOWN = 3
 
 
@@ -25,73 +33,108 @@ class WaitingDisplay:
     """Watch what waits, and write a line now and then.
 
     Args:
-        reporter: pytest's terminal reporter; None in an xdist worker.
-        client: Whose run waits.
-        waiting: Returns what waits, as text.
+        reporter: pytest's terminal reporter; made while pytest does not capture output.
+        project: Whose daemon is asked.
+        runs: The beginning of the ids of the runs to watch.
     """
 
-    def __init__(self, reporter: Any, client: Client, waiting: Callable[[], list[str]]) -> None:
+    def __init__(self, reporter: Any, project: Project, runs: str) -> None:
         self._reporter = reporter
-        self._client = client
-        self._waiting = waiting
+        self._project = project
+        self._runs = runs
+        self._seen: dict[str, float] = {}
+        self._told = 0
         self._stopped = threading.Event()
-        if reporter is not None and reporter.isatty and reporter.verbosity >= 0:
-            threading.Thread(target=self._watch, name="mock-mcp-waiting", daemon=True).start()
+        self._thread: threading.Thread | None = None
+        self._out = _copy_of_output() if reporter.verbosity >= -1 else None
+
+    def start(self) -> None:
+        """Begin to watch; again does nothing."""
+        if self._thread is None and self._out is not None:
+            self._thread = threading.Thread(
+                target=self._watch, name="mock-mcp-waiting", daemon=True
+            )
+            self._thread.start()
 
     def stop(self) -> None:
-        """Write no more."""
+        """Write no more; return when nothing is being written."""
         self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._out is not None:
+            self._out.close()
+            self._out = None
 
     def _watch(self) -> None:
-        since: float | None = None
-        told = 0
-        while not self._stopped.wait(0.2):
-            waiting = self._waiting()
-            if not waiting:
-                since, told = None, 0
-                continue
-            now = time.monotonic()
-            since = since or now
-            steps = (_FIRST_S, *_AGAIN_S)
-            due_s = steps[told] if told < len(steps) else _AGAIN_S[-1] * (told - len(steps) + 2)
-            if now - since >= due_s:
-                told += 1
-                self._tell(waiting, now - since)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads the output any more
+            while not self._stopped.wait(_POLL_S):
+                try:
+                    batches = asyncio.run(self._ask())
+                except (MockMcpError, OSError):
+                    continue  # the test that waits says what is wrong with the daemon
+                self._look(batches, time.monotonic())
 
-    def _tell(self, waiting: list[str], waited_s: float) -> None:
-        more = f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else ""
-        line = (
-            f"mock-mcp: {len(waiting)} call{'s' if len(waiting) != 1 else ''} waiting for "
-            f"{waited_s:.0f} s: {', '.join(waiting[:_SHOWN])}{more}"
-        )
-        if not self._is_claimed():
-            line += (
-                "\nmock-mcp: no assistant has taken them. Ask yours to serve the mocks of this run "
-                "(its MCP configuration needs `mock-mcp adapter`)."
-            )
-        self._reporter.ensure_newline()
-        for part in line.splitlines():
-            self._reporter.write_line(part, yellow=True)
-
-    def _is_claimed(self) -> bool:
-        """Ask the daemon whether somebody works on this run's batches."""
-        import asyncio
-
-        try:
-            return asyncio.run(self._ask())
-        except (MockMcpError, OSError):
-            return False
-
-    async def _ask(self) -> bool:
+    async def _ask(self) -> list[BatchInfo]:
+        info = find_daemon(self._project, CacheDirectory())
+        if info is None:
+            return []
         from mock_mcp.control.client import DaemonClient
-        from mock_mcp.runtime.cache import CacheDirectory
-        from mock_mcp.runtime.launch import find_daemon
-        from mock_mcp.runtime.project import Project
 
-        run_id = self._client.run_id
-        info = find_daemon(Project.resolve(self._client.project_root), CacheDirectory())
-        if info is None or run_id is None:
-            return False
         async with DaemonClient.of(info, timeout_s=2) as control:
-            batches = await control.list_batches(run_id=run_id)
-        return any(batch.status == "claimed" for batch in batches)
+            batches = await control.list_batches()
+        return [
+            batch
+            for batch in batches
+            if batch.run_id.startswith(self._runs) and batch.status != "fulfilled"
+        ]
+
+    def _look(self, batches: list[BatchInfo], now: float) -> None:
+        """Speak of what waits if its next step is reached."""
+        self._seen = {batch.batch_id: self._seen.get(batch.batch_id, now) for batch in batches}
+        if not batches:
+            self._told = 0
+            return
+        waited_s = now - min(self._seen.values())
+        beyond = self._told - len(_STEPS_S) + 1
+        due_s = _STEPS_S[self._told] if beyond <= 0 else _STEPS_S[-1] * (beyond + 1)
+        if waited_s >= due_s - _POLL_S:  # it waited before the first look, too
+            self._told += 1
+            self._write(_lines(batches, max(waited_s, due_s)))
+
+    def _write(self, lines: list[str]) -> None:
+        """Write below what pytest has written, and let it go on in a line of its own."""
+        assert self._out is not None
+        terminal = self._reporter.config.get_terminal_writer()
+        text = "\n".join(terminal.markup(line, yellow=True) for line in lines)
+        before = "\n" if terminal.width_of_current_line else ""
+        if self._reporter.currentfspath:  # then the reporter begins a line, and names the test
+            self._reporter.currentfspath = None
+            after = ""
+        else:
+            after = "\n"
+        self._out.write(f"{before}{text}{after}")
+        self._out.flush()
+
+
+def _lines(batches: list[BatchInfo], waited_s: float) -> list[str]:
+    calls = [f"{r['method']} {r['endpoint']}" for batch in batches for r in batch.requests]
+    more = f" and {len(calls) - _SHOWN} more" if len(calls) > _SHOWN else ""
+    s, verb = ("", "waits") if len(calls) == 1 else ("s", "wait")
+    named = ", ".join(calls[:_SHOWN])
+    lines = [
+        f"mock-mcp: {len(calls)} call{s} {verb} for an answer, {waited_s:.0f} s now: {named}{more}"
+    ]
+    if not any(batch.status == "claimed" for batch in batches):
+        lines.append(
+            "mock-mcp: no assistant has taken any. Ask yours to serve the mocks of this run; it "
+            "needs the MCP server `mock-mcp adapter`."
+        )
+    return lines
+
+
+def _copy_of_output() -> TextIO | None:
+    """Return a copy of standard output as it is now; None where it is no file."""
+    try:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
+    except (OSError, ValueError, AttributeError):
+        return None

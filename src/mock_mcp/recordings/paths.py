@@ -54,7 +54,9 @@ def locate(test_file: Path, names: Sequence[str]) -> Place:
     return Place(_directory(test_file) / f"{_stem(names)}.json", test)
 
 
-def locate_scope(scope: Scope, where: Path, classes: Sequence[str] = ()) -> Place:
+def locate_scope(
+    scope: Scope, where: Path, classes: Sequence[str] = (), *, fixture: str | None = None
+) -> Place:
     """Return where the recording of the calls that a scope's fixtures make lives.
 
     Args:
@@ -62,13 +64,19 @@ def locate_scope(scope: Scope, where: Path, classes: Sequence[str] = ()) -> Plac
         where: The test's file for a class or module; for a package its directory, for the session
             the root directory of the tests.
         classes: For a class: its name, outer classes first.
+        fixture: The fixture, with its parameter (``client[eur]``): each has a file of its own, so
+            it replays whichever of them run.
     """
     if scope == "class":
         stem = _stem(classes, prefix="_class.")
-        return Place(_directory(where) / f"{stem}.json", "::".join([where.name, *classes]))
-    if scope == "module":
-        return Place(_directory(where) / "_module.json", where.name)
-    return Place(where / DIRECTORY / f"_{scope}.json", scope)
+        directory, test = _directory(where), "::".join([where.name, *classes])
+    elif scope == "module":
+        stem, directory, test = "_module", _directory(where), where.name
+    else:
+        stem, directory, test = f"_{scope}", where / DIRECTORY, scope
+    if fixture is not None:
+        stem = _stem([fixture], prefix=f"{stem}.", plain=_plain((), fixture))
+    return Place(directory / f"{stem}.json", test)
 
 
 def names_of(node_id: str) -> tuple[str, list[str]]:
@@ -89,9 +97,10 @@ def _directory(test_file: Path) -> Path:
     return test_file.parent / DIRECTORY / module
 
 
-def _stem(names: Sequence[str], prefix: str = "") -> str:
+def _stem(names: Sequence[str], prefix: str = "", plain: str | None = None) -> str:
     *classes, test = names
-    plain = _plain(classes, test) if not prefix else _plain(names, None)
+    if plain is None:
+        plain = _plain(classes, test) if not prefix else _plain(names, None)
     if plain is not None and len(prefix + plain) <= STEM_CHARS:
         return prefix + plain
     exact = "::".join(names)

@@ -15,10 +15,8 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,167 +37,52 @@ from mock_mcp.recordings.format import (
     RecordedRequest,
     RecordedResponse,
 )
-from mock_mcp.recordings.match import DEFAULT_MATCH, BeforeMatch, Matching, RequestMatcher
+from mock_mcp.recordings.match import Matching
 from mock_mcp.recordings.miss import RecordingMiss, explain_miss
 from mock_mcp.recordings.paths import Place
 from mock_mcp.recordings.redact import Redaction
-from mock_mcp.recordings.store import BeforeRecord, RecordingFile
+from mock_mcp.recordings.store import Promoted, RecordingFile
 from mock_mcp.runtime.project import Project
+from mock_mcp.scope.call import Call
+from mock_mcp.scope.client import LazyClient
+from mock_mcp.scope.hand import HandWritten
+from mock_mcp.scope.settings import ScopeSettings
 from mock_mcp.types import Mock
 
-if TYPE_CHECKING:
-    from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
-
-__all__ = ["MODES", "SOURCES", "Call", "Mode", "Scope", "ScopeSettings", "Source", "UnusedResponse"]
-
-Mode = Literal["none", "once", "new_episodes", "all", "rewrite"]
-MODES: tuple[Mode, ...] = ("none", "once", "new_episodes", "all", "rewrite")
-Source = Literal["ai", "example"]
-SOURCES: tuple[Source, ...] = ("ai", "example")
+__all__ = ["Polices", "Scope"]
 
 _FOR_ASSISTANT = Redaction(request_headers=["*"])
+_WARNED_FRAMES = 6
+"""Frames between the check that warns and the HTTP library's call."""
 
 
-class UnusedResponse(MockMcpError):
-    """A hand-written answer was never asked for."""
-
-    code = "unused-response"
-
-
-class ScopeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the calls of one test are treated; the pytest options and the marker fill it in.
-
-    Attributes:
-        mode: Whether to replay or obtain (DESIGN section 8).
-        source: Where new answers come from.
-        timeout_s: Seconds a call waits for the assistant.
-        instructions: What the assistant is told about the test's data.
-        openapi: Documents beside the project's.
-        contract: How violations are treated; the project's setting when None.
-        match, ignore, before_match: When a call is a recorded one; see `Matching`.
-        before_record: Hooks on what is recorded.
-        redact: More names of secret fields; None switches redaction off.
-        hosts, passthrough: Which hosts are mocked, and which may be reached; see `HostRules`.
-    """
-
-    mode: Mode = "none"
-    source: Source = "ai"
-    timeout_s: float | None = 600.0
-    instructions: str | None = None
-    openapi: tuple[OpenApi, ...] = ()
-    contract: ContractMode | None = None
-    match: tuple[str | RequestMatcher, ...] = DEFAULT_MATCH
-    ignore: tuple[str, ...] = ()
-    before_match: BeforeMatch | None = None
-    before_record: tuple[BeforeRecord, ...] = ()
-    redact: tuple[str, ...] | None = ()
-    hosts: tuple[str, ...] | None = None
-    passthrough: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Call:
-    """One call that the code under test made.
-
-    ``status``, ``data`` and ``source`` (``ai``, ``example``, ``hand``, ``recording``) are those of
-    its answer; None until it has one.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str | list[str]]
-    body: Any
-    number: int = 0
-    status: int | None = None
-    data: Any = None
-    source: str | None = None
-    wire: dict[str, Any] = field(default_factory=dict, repr=False)
-    recorded: RecordedRequest = field(default=RecordedRequest("", ""), repr=False)
-    replaces: RecordedInteraction | None = field(default=None, repr=False)
-
-
-@dataclass(slots=True)
-class _HandWritten:
-    """Answers that the test itself gives to a call."""
-
-    method: str
-    url: re.Pattern[str]
-    answers: list[Any]
-    respond: Callable[[Call], Any] | None
-    status: int
-    headers: Mapping[str, str | Sequence[str]] | None
-    delay_ms: float | None
-    error: FailureKind | None
-    repeat: bool
-    optional: bool
-    contract: ContractMode | None
-    uses: int = 0
-
-    def matches(self, call: Call) -> bool:
-        if self.method not in (call.method.upper(), "*"):
-            return False
-        if not self.repeat and self.uses >= len(self.answers):
-            return False
-        path = urlsplit(call.url)._replace(scheme="", netloc="").geturl()
-        bare = path.partition("?")[0]
-        whole = call.url.partition("?")[0]
-        return any(self.url.fullmatch(text) for text in (call.url, whole, path, bare))
-
-    def next(self, call: Call) -> Any:
-        answer = self.answers[min(self.uses, len(self.answers) - 1)]
-        self.uses += 1
-        return self.respond(call) if self.respond is not None else answer
-
-
-class Client:
-    """The client that obtains answers from an assistant, connected when it is first needed.
+class Polices:
+    """Make one `Police` for all scopes with the same documents: contracts are read once.
 
     Args:
-        settings: Arguments of `mock_mcp.connect_sync`.
+        project: The project, for its contract settings.
+        cache_dir: The directory that holds ``mock-mcp/``.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._sync: SyncBatchMockCollector | None = None
-        self._async: BatchMockCollector | None = None
-        self._pid = os.getpid()
+    def __init__(
+        self, project: Project, *, cache_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        self._project = project
+        self._cache_dir = cache_dir
+        self._made: dict[str, Police] = {}
 
-    def sync(self) -> SyncBatchMockCollector:
-        """Return the collector for sync code, connecting if nobody has."""
-        from mock_mcp.client.connect import connect_sync
+    def get(self, openapi: Sequence[OpenApi], mode: ContractMode | None) -> Police:
+        """Return who judges by these documents beside the project's.
 
-        with self._lock:
-            if self._sync is None or self._pid != os.getpid():
-                self._sync, self._pid = connect_sync(enabled=True, **self._settings), os.getpid()
-                self._async = self._sync.as_async()
-            return self._sync
-
-    async def asynchronous(self) -> BatchMockCollector:
-        """Return the collector for async code, which shares the other one's connection."""
-        if self._async is None or self._pid != os.getpid():
-            import asyncio
-
-            await asyncio.to_thread(self.sync)
-        assert self._async is not None
-        return self._async
-
-    @property
-    def project_root(self) -> Any:
-        """The project whose daemon is asked."""
-        return self._settings.get("project_root")
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id; None while nothing was asked."""
-        return self._sync.run_id if self._sync is not None else None
-
-    def close(self) -> None:
-        """Disconnect."""
-        with self._lock:
-            if self._sync is not None and self._pid == os.getpid():
-                self._sync.close()
-            self._sync = self._async = None
+        Raises:
+            ConfigurationError: A document is not there, or the mode is unknown.
+        """
+        key = repr((openapi, mode))
+        if key not in self._made:
+            self._made[key] = Police(
+                self._project, cache_dir=self._cache_dir, openapi=openapi, mode=mode
+            )
+        return self._made[key]
 
 
 class Scope:
@@ -208,11 +91,13 @@ class Scope:
     Args:
         place: The recording's file and test id; None records and replays nothing.
         settings: How calls are treated.
-        project: The project, for its contract settings.
+        polices: Who judges by the project's contracts; scopes of one process share it.
         client: Who asks the assistant; None when nobody may be asked.
         repair: The command that obtains what is missing, for error messages.
         test: What the assistant is told of the test: ``testFile``, ``testName``, ``doc``.
-        cache_dir: The directory that holds ``mock-mcp/``.
+
+    Raises:
+        ConfigurationError: A setting names a document that is not there, or means nothing.
     """
 
     def __init__(
@@ -220,30 +105,27 @@ class Scope:
         place: Place | None,
         settings: ScopeSettings,
         *,
-        project: Project,
-        client: Client | None = None,
+        polices: Polices,
+        client: LazyClient | None = None,
         repair: str = "",
         test: Mapping[str, Any] | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.settings = settings
         self.calls: list[Call] = []
         self.failures: list[MockMcpError] = []
         self.instructions = settings.instructions
-        self.waiting: dict[int, Call] = {}
-        self._project = project
-        self._cache_dir = cache_dir
-        self._police = Police(
-            project, cache_dir=cache_dir, openapi=settings.openapi, mode=settings.contract
-        )
+        self.file: RecordingFile | None = None
+        self._polices = polices
+        self._documents = settings.openapi
+        self._police = polices.get(self._documents, settings.contract)
         self._hosts = HostRules(settings.hosts, passthrough=settings.passthrough)
         self._client = client
         self._repair = repair
         self._test = {name: value for name, value in (test or {}).items() if value}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._hand: list[_HandWritten] = []
-        self.file: RecordingFile | None = None
+        self._noted = _Noted(self.failures)
+        self._hand: list[HandWritten] = []
         self._may_obtain = settings.mode != "none"
         if place is not None:
             redact = settings.redact
@@ -260,13 +142,14 @@ class Scope:
     # -- What the test may do ----------------------------------------------------------------
 
     def openapi(self, *documents: OpenApi) -> None:
-        """Register OpenAPI documents for the calls to come, beside those there are."""
-        self._police = Police(
-            self._project,
-            cache_dir=self._cache_dir,
-            openapi=(*documents, *self.settings.openapi),
-            mode=self.settings.contract,
-        )
+        """Register OpenAPI documents for the calls to come, beside those there are.
+
+        Raises:
+            ConfigurationError: A document is not there.
+        """
+        documents = (*documents, *self._documents)
+        self._police = self._polices.get(documents, self.settings.contract)
+        self._documents = documents
 
     def add_response(
         self,
@@ -294,7 +177,7 @@ class Scope:
             status: The status.
             headers: The headers.
             delay_ms: How long the answer takes; longer than the client's read timeout is one.
-            sequence: Bodies of successive calls, in place of ``data``.
+            sequence: Bodies (or functions) of successive calls, in place of ``data``.
             error: How the call fails instead: ``refused``, ``unresolved``, ``connect_timeout``,
                 ``read_timeout`` or ``reset``.
             repeat: Whether it answers again and again (the last of a sequence does).
@@ -302,34 +185,23 @@ class Scope:
             contract: How its violations of the contract are treated; the scope's setting when None.
 
         Raises:
-            ConfigurationError: ``error`` is not one of these.
+            ConfigurationError: ``error`` is not one of these, or ``sequence`` is empty.
         """
-        if isinstance(url, str):
-            url = re.compile(".*".join(re.escape(part) for part in url.split("*")))
-        try:
-            kind = None if error is None else FailureKind(error)
-        except ValueError:
-            known = ", ".join(FailureKind)
-            raise ConfigurationError(f"error must be one of {known}, not {error!r}.") from None
-        respond = data if callable(data) else None
-        answers = [None if respond else data] if sequence is None else list(sequence)
-        if not answers:
-            raise ConfigurationError("sequence is empty; give at least one body.")
-        self._hand.append(
-            _HandWritten(
-                method.upper(),
-                url,
-                answers,
-                respond,
-                status,
-                headers,
-                delay_ms,
-                kind,
-                repeat,
-                optional,
-                contract,
-            )
+        answer = HandWritten(
+            method,
+            url,
+            data,
+            status=status,
+            headers=headers,
+            delay_ms=delay_ms,
+            sequence=sequence,
+            error=error,
+            repeat=repeat,
+            optional=optional,
+            contract=contract,
         )
+        with self._lock:
+            self._hand.append(answer)
 
     def request_mock(
         self,
@@ -361,12 +233,12 @@ class Scope:
 
     def wait_for_pending_requests(self) -> None:
         """Wait for every answer that is pending now in other threads; raise the first failure."""
-        if self._client is not None and self._client.run_id is not None:
+        if self._client is not None and self._client.is_connected:
             self._client.sync().wait_for_pending_requests()
 
     async def wait_for_pending_requests_async(self) -> None:
         """Wait as `wait_for_pending_requests` does, from async code."""
-        if self._client is not None and self._client.run_id is not None:
+        if self._client is not None and self._client.is_connected:
             await (await self._client.asynchronous()).wait_for_pending_requests()
 
     # -- What the interceptors ask (mock_mcp.exchange.Exchange) ------------------------------------
@@ -406,13 +278,9 @@ class Scope:
         if self.failures:
             raise self.failures[0]
         for answer in self._hand:
-            if not answer.uses and not answer.optional:
-                raise UnusedResponse(
-                    f"add_response({answer.method!r}, {answer.url.pattern!r}) was never asked for; "
-                    "remove it, or pass optional=True."
-                )
+            answer.check_used()
 
-    def finish(self, *, passed: bool, prune: bool = False) -> str | None:
+    def finish(self, *, passed: bool, prune: bool = False) -> Promoted | None:
         """Write the recording if the test passed; return what `RecordingFile.promote` did."""
         if self.file is None:
             return None
@@ -454,16 +322,20 @@ class Scope:
             call.wire["contract"] = contract
         with self._lock:
             self.calls.append(call)
-        with self._noted():
-            self._police.check(call.wire, stacklevel=6)
+        with self._noted:
+            self._police.check(call.wire, stacklevel=_WARNED_FRAMES)
         return call
 
     def _answer(self, call: Call) -> Mock | None:
         """Return the answer that is known: by hand, recorded, or an example; None: ask for it."""
         for hand in self._hand:
-            if hand.matches(call):
-                return self._by_hand(hand, call)
-        with self._noted():
+            if (take := hand.take(call)) is not None:
+                call.source = "hand"
+                mock = msgspec.structs.replace(take(), request_id=call.wire["requestId"])
+                with self._noted:
+                    self._check(call, mock, hand.contract)
+                return self._answered(call, mock, "hand")
+        with self._noted:
             answer = self._replay(call)
             if answer is not None:
                 return answer
@@ -477,21 +349,6 @@ class Scope:
                     "MOCK_MCP=1 to ask an assistant."
                 )
         return None
-
-    def _by_hand(self, hand: _HandWritten, call: Call) -> Mock:
-        with self._lock:
-            data = hand.next(call)
-        call.source = "hand"
-        if hand.error is not None:
-            raise TransportFailure(hand.error)
-        if isinstance(data, Mock):
-            mock = data
-        else:
-            headers: Any = hand.headers
-            mock = Mock(call.wire["requestId"], data, hand.status, headers, hand.delay_ms)
-        with self._noted():
-            self._check(call, mock, hand.contract)
-        return self._answered(call, mock, "hand")
 
     def _replay(self, call: Call) -> Mock | None:
         """Return the recorded answer if it still fits the contract."""
@@ -526,7 +383,7 @@ class Scope:
 
     def _accept(self, call: Call, mock: Mock, source: Literal["ai", "example"] = "ai") -> Mock:
         """Check a new answer, stage it, and return it."""
-        with self._noted():
+        with self._noted:
             checked_by, operation, media_type = self._check(call, mock, None)
         headers = dict(mock.headers or {})
         if media_type is not None and not any(k.lower() == "content-type" for k in headers):
@@ -555,7 +412,7 @@ class Scope:
         return mock
 
     def _respond(self, request: HttpRequest, mock: Mock) -> HttpResponse:
-        with self._noted():
+        with self._noted:
             return HttpResponse.from_mock(
                 request,
                 mock.data,
@@ -584,7 +441,10 @@ class Scope:
         chosen = mode or project_mode
         if verdict.violations and chosen != "off":
             self._police.report(
-                f"The answer to {call.method} {call.url}", verdict.violations, chosen, stacklevel=6
+                f"The answer to {call.method} {call.url}",
+                verdict.violations,
+                chosen,
+                stacklevel=_WARNED_FRAMES,
             )
         if mock.headers and any(name.lower() == "content-type" for name in mock.headers):
             return verdict.contract_hash, verdict.operation, None
@@ -615,12 +475,12 @@ class Scope:
 
     def _ask(self, call: Call) -> Mock:
         assert self._client is not None
-        with self._noted(), self._shown_waiting(call):
+        with self._noted:
             return self._client.sync().ask(self._fields(call), self.settings.timeout_s)
 
     async def _ask_async(self, call: Call) -> Mock:
         assert self._client is not None
-        with self._noted(), self._shown_waiting(call):
+        with self._noted:
             client = await self._client.asynchronous()
             return await client.ask(self._fields(call), self.settings.timeout_s)
 
@@ -639,26 +499,6 @@ class Scope:
         if metadata:
             fields["metadata"] = metadata
         return fields
-
-    def _shown_waiting(self, call: Call) -> _Waiting:
-        return _Waiting(self, call)
-
-    def _noted(self) -> _Noted:
-        return _Noted(self.failures)
-
-
-class _Waiting:
-    """Keep a call in `Scope.waiting` while the assistant writes its answer."""
-
-    def __init__(self, scope: Scope, call: Call) -> None:
-        self._scope = scope
-        self._call = call
-
-    def __enter__(self) -> None:
-        self._scope.waiting[self._call.number] = self._call
-
-    def __exit__(self, *exc: object) -> None:
-        self._scope.waiting.pop(self._call.number, None)
 
 
 class _Noted:

@@ -1,0 +1,65 @@
+"""How the errors of this project look in a test's report.
+
+The way from the test to our error leads through an HTTP library and this package: frames that say
+nothing to the reader. They are taken out, so that the line of the test's own code and the message
+remain. An error with no such line, such as a setting that cannot be used, is its message alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from mock_mcp.errors import MockMcpError
+
+__all__ = ["presented", "swallowed"]
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def presented(error: MockMcpError, root: Path) -> pytest.ExceptionInfo[BaseException]:
+    """Return an error as pytest shall show it.
+
+    Args:
+        error: Whose traceback is replaced by that of the project's own frames.
+        root: The project's directory: frames outside are not the reader's.
+    """
+    kept: TracebackType | None = None
+    for frame in reversed(_frames(error.__traceback__)):
+        if _is_theirs(Path(frame.tb_frame.f_code.co_filename), root):
+            kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    if kept is not None:
+        return pytest.ExceptionInfo.from_exception(error.with_traceback(kept))
+    try:
+        pytest.fail(error.message, pytrace=False)
+    except pytest.fail.Exception as failed:
+        failed.__context__ = None
+        return pytest.ExceptionInfo.from_exception(failed)
+
+
+def swallowed(failures: Sequence[MockMcpError], raised: BaseException | None) -> list[MockMcpError]:
+    """Return the failures that a report of ``raised`` does not show."""
+    shown: set[int] = set()
+    while raised is not None and id(raised) not in shown:
+        shown.add(id(raised))
+        raised = raised.__cause__ or raised.__context__
+    return [failure for failure in failures if id(failure) not in shown]
+
+
+def _frames(traceback: TracebackType | None) -> list[TracebackType]:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback)
+        traceback = traceback.tb_next
+    return frames
+
+
+def _is_theirs(file: Path, root: Path) -> bool:
+    return (
+        file.is_relative_to(root)
+        and "site-packages" not in file.parts
+        and not file.is_relative_to(_PACKAGE)
+    )

@@ -1,0 +1,151 @@
+"""What a run did with mocks, for its summary; an xdist worker sends it to the controller."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mock_mcp.errors import MockMcpError
+from mock_mcp.recordings.survey import prune, survey
+from mock_mcp.scope import Scope
+
+__all__ = ["Report"]
+
+_WORDS = {
+    "recording": "replayed",
+    "ai": "from the assistant",
+    "example": "from the contract",
+    "hand": "by hand",
+    "unused": "unused",
+}
+_LISTED = 10
+"""How many files of one kind are listed."""
+
+
+class Report:
+    """Counts, files and findings of a run.
+
+    Args:
+        root: Below it recordings are looked for.
+        prunes: Whether what nobody needs is removed.
+
+    Attributes:
+        known: The recordings of the tests and fixtures there are.
+        knows_all: Whether ``known`` holds every test of the modules it names.
+        ran_all: Whether all of them ran, so that every fixture in use is known.
+        notes: Lines for the reader.
+    """
+
+    def __init__(self, root: Path, *, prunes: bool, knows_all: bool) -> None:
+        self.prunes = prunes
+        self.knows_all = knows_all
+        self.ran_all = True
+        self.known: set[Path] = set()
+        self.notes: list[str] = []
+        self._root = root
+        self._counts: Counter[str] = Counter()
+        self._files: dict[str, list[str]] = {"written": [], "removed": []}
+        self._unused: dict[str, int] = {}
+
+    # -- While tests run -----------------------------------------------------------------------
+
+    def count(self, scope: Scope, *, passed: bool) -> None:
+        """Count the calls of a scope that ends, and what of its recording was not used."""
+        self._counts.update(call.source for call in scope.calls if call.source is not None)
+        file = scope.file
+        if not passed or file is None or not file.exists():
+            return
+        if not self.prunes and scope.settings.mode not in ("all", "rewrite"):
+            unused = len(file.unused())
+            if unused:
+                self._unused[self._shown(file.path)] = unused
+
+    def changed(self, path: Path, outcome: str) -> None:
+        """Note a recording that was ``written`` or ``removed``."""
+        self._files[outcome].append(self._shown(path))
+
+    # -- xdist ---------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Return what a worker reports, in types that execnet sends."""
+        return {
+            "counts": dict(self._counts),
+            "files": self._files,
+            "unused": self._unused,
+            "notes": self.notes,
+            "known": [str(path) for path in self.known],
+            "ran_all": self.ran_all,
+        }
+
+    def add(self, worker: dict[str, Any]) -> None:
+        """Take over what a worker reports."""
+        self._counts.update(worker["counts"])
+        for outcome, paths in worker["files"].items():
+            known = self._files[outcome]
+            known += [path for path in paths if path not in known]
+        self._unused.update(worker["unused"])
+        self.notes += [note for note in worker["notes"] if note not in self.notes]
+        self.known.update(Path(path) for path in worker["known"])
+        self.ran_all = self.ran_all and worker["ran_all"]
+
+    # -- At the end ----------------------------------------------------------------------------
+
+    def lines(self) -> Iterator[str]:
+        """Yield the summary's lines; prune what nobody needs first."""
+        orphans = list(self._orphans())
+        counts = self._counts
+        counts["unused"] = sum(self._unused.values())
+        parts = [f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key]]
+        parts += [f"{len(paths)} {name}" for name, paths in self._files.items() if paths]
+        if parts:
+            yield ", ".join(parts)
+        for outcome, paths in self._files.items():
+            yield from _some([f"{outcome} {path}" for path in sorted(paths)])
+        unused = [
+            f"{path}: {count} recorded call{' was' if count == 1 else 's were'} not made "
+            "(--mock-prune removes)"
+            for path, count in sorted(self._unused.items())
+        ]
+        yield from _some(unused)
+        yield from self.notes
+        yield from _some(orphans)
+
+    def _orphans(self) -> Iterator[str]:
+        """Find, and with ``prunes`` remove, the recordings that nobody needs."""
+        if not self.known:
+            return
+        known = {*self.known, *self._beyond_doubt()} if self.knows_all else None
+        found = survey(self._root, known)
+        yield from (error.message for error in found.unreadable)
+        if not self.prunes:
+            for orphan in found.orphans:
+                yield f"{self._shown(orphan.path)}: {orphan.reason} (--mock-prune removes)"
+            return
+        try:
+            for path in prune(found):
+                self.changed(path, "removed")
+        except MockMcpError as exc:
+            yield exc.message
+
+    def _beyond_doubt(self) -> Iterator[Path]:
+        """Yield recordings that may be in use although no test that ran has named them.
+
+        They are those of fixtures, where not all tests ran, and of `mock_mcp.intercept`.
+        """
+        for directory in {path.parent for path in self.known}:
+            module = directory.parent.parent / f"{directory.name}.py"
+            if not self.ran_all:
+                yield from directory.glob("_*.json")
+            if module.is_file() and b"intercept(" in module.read_bytes():
+                yield from directory.glob("*.json")
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self._root) if path.is_relative_to(self._root) else path)
+
+
+def _some(lines: list[str]) -> Iterator[str]:
+    yield from lines[:_LISTED]
+    if len(lines) > _LISTED:
+        yield f"… and {len(lines) - _LISTED} more"

@@ -1,0 +1,88 @@
+"""Fixtures that several tests share (class, module, package, session), each with its own scope.
+
+The calls of such a fixture, while it is set up and torn down, are recorded in a file of its own,
+which is told from the fixture alone: its scope, its name and its parameter. So it replays whichever
+subset of the tests runs, in whichever worker. Its settings are those of its class, module or
+project, never those of the test that happens to come first.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mock_mcp.recordings.paths import Place, locate_scope
+from mock_mcp.scope import Scope
+
+__all__ = ["SharedScope", "names_of", "place_of"]
+
+
+@dataclass(slots=True, eq=False)
+class SharedScope:
+    """The scope of a shared fixture.
+
+    Attributes:
+        scope: The scope.
+        fixture: The fixture's name.
+        holders: How many fixtures hold it: one that overrides another of its name shares it.
+        served: Whether a test that used it has passed: then its recording is worth keeping.
+        spoiled: Whether its set-up or tear-down failed.
+    """
+
+    scope: Scope
+    fixture: str
+    holders: int = 0
+    served: bool = False
+    spoiled: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether its recording may be written."""
+        return self.served and not self.spoiled
+
+
+def names_of(item: pytest.Item) -> list[str]:
+    """Return the names of a test below its file: its classes, outermost first, and its own.
+
+    They are read from the collected tree: plugins append to node ids.
+    """
+    chain = item.listchain()
+    below = next((n for n, node in enumerate(chain) if isinstance(node, pytest.File)), -1)
+    return [node.name for node in chain[below + 1 :]] or [item.name]
+
+
+def place_of(
+    fixturedef: pytest.FixtureDef[Any],
+    request: pytest.FixtureRequest,
+    item: pytest.Item,
+    root: Path,
+) -> Place | None:
+    """Return where a fixture's recording lies; None when it is not shared.
+
+    Args:
+        fixturedef: The fixture.
+        request: The request that sets it up.
+        item: The test that asked first.
+        root: Where the recordings of fixtures lie that the project does not define itself.
+    """
+    scope, name = fixturedef.scope, fixturedef.argname + _parameter(request)
+    if scope == "function" or (scope == "class" and request.cls is None):
+        return None  # the latter is set up for each function
+    if scope == "class":
+        return locate_scope("class", item.path, names_of(item)[:-1], fixture=name)
+    if scope == "module":
+        return locate_scope("module", item.path, fixture=name)
+    defined = Path(inspect.getfile(inspect.unwrap(fixturedef.func)))
+    inside = defined.is_relative_to(root) and "site-packages" not in defined.parts
+    return locate_scope(scope, defined.parent if inside else root, fixture=name)
+
+
+def _parameter(request: pytest.FixtureRequest) -> str:
+    if not hasattr(request, "param"):
+        return ""
+    value, index = request.param, getattr(request, "param_index", 0)
+    return f"[{value if isinstance(value, str | int | float | None) else index}]"

@@ -1,0 +1,34 @@
+"""One mocked test: every call it makes is policed, then replayed or obtained, then staged.
+
+`Scope` (`scope.scope`) owns the way of a call; beside it are its settings, the answers that a test
+writes by hand, and the client that asks an assistant, connected when the first call needs it.
+"""
+
+from mock_mcp.scope.call import Call
+from mock_mcp.scope.client import LazyClient
+from mock_mcp.scope.hand import UnusedResponse
+from mock_mcp.scope.scope import Polices, Scope
+from mock_mcp.scope.settings import (
+    MODES,
+    SOURCES,
+    Mode,
+    ScopeSettings,
+    Source,
+    make_settings,
+    resolve_mode,
+)
+
+__all__ = [
+    "MODES",
+    "SOURCES",
+    "Call",
+    "LazyClient",
+    "Mode",
+    "Polices",
+    "Scope",
+    "ScopeSettings",
+    "Source",
+    "UnusedResponse",
+    "make_settings",
+    "resolve_mode",
+]

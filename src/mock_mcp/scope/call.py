@@ -1,0 +1,35 @@
+"""One call that the code under test made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest
+
+__all__ = ["Call"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call that the code under test made.
+
+    ``body`` and ``data`` are in the forms of DESIGN section 6. ``status``, ``data`` and ``source``
+    (``ai``, ``example``, ``hand``, ``recording``) are those of its answer; None until it has one.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str | list[str]]
+    body: Any
+    number: int = 0
+    status: int | None = None
+    data: Any = None
+    source: str | None = None
+    wire: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The request object, as the contract judges it."""
+    recorded: RecordedRequest = field(default=RecordedRequest("", ""), repr=False)
+    """The request, as the recording knows it."""
+    replaces: RecordedInteraction | None = field(default=None, repr=False)
+    """The recorded answer that no longer fits, when a new one is obtained for it."""

@@ -1,0 +1,64 @@
+"""The client that asks an assistant, connected when the first call needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
+
+__all__ = ["LazyClient"]
+
+
+class LazyClient:
+    """One run at the project's daemon for sync and async code; a forked process has its own.
+
+    Args:
+        settings: Arguments of `mock_mcp.connect_sync`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._collectors: tuple[SyncBatchMockCollector, BatchMockCollector] | None = None
+        self._pid = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether anything was asked."""
+        return self._collectors is not None and self._pid == os.getpid()
+
+    def sync(self) -> SyncBatchMockCollector:
+        """Return the collector for sync code, connecting if nobody has.
+
+        Raises:
+            MockMcpError: As `mock_mcp.connect_sync`.
+        """
+        return self._connect()[0]
+
+    async def asynchronous(self) -> BatchMockCollector:
+        """Return the collector for async code, on the same connection; raises as `sync`."""
+        collectors = self._collectors
+        if collectors is None or self._pid != os.getpid():
+            collectors = await asyncio.to_thread(self._connect)
+        return collectors[1]
+
+    def close(self) -> None:
+        """Disconnect; what still waits fails. The next request connects again."""
+        with self._lock:
+            if self._collectors is not None and self._pid == os.getpid():
+                self._collectors[0].close()
+            self._collectors = None
+
+    def _connect(self) -> tuple[SyncBatchMockCollector, BatchMockCollector]:
+        with self._lock:
+            if self._collectors is None or self._pid != os.getpid():
+                from mock_mcp.client.connect import connect_sync
+
+                collector = connect_sync(enabled=True, **self._settings)
+                self._collectors = collector, collector.as_async()
+                self._pid = os.getpid()
+            return self._collectors
