@@ -173,10 +173,11 @@ class BatchMockCollector(_Collector):
         return await self._wait(*self._ticket(request, timeout_s, is_policed=True))
 
     async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
-        answer = asyncio.wrap_future(ticket.future)
+        ticket.loop = asyncio.get_running_loop()
+        ticket.waiter = ticket.loop.create_future()
         self._collect(engine, ticket)
         try:
-            return await answer
+            return await ticket.waiter
         except asyncio.CancelledError:
             ticket.future.cancel()
             engine.cancel(ticket)

@@ -98,6 +98,7 @@ class Engine:
         self._last_error: Exception | None = None
         self._batching: Batching[Ticket] = Batching(settings.max_batch_size)
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._settled: list[Ticket] = []  # their coroutines are woken in the next turn
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
         self._link: WebSocketLink | None = None
         self._wanted = asyncio.Event()
@@ -191,6 +192,7 @@ class Engine:
         await asyncio.wait({connected, heartbeat})
         self._give_up(_closed())
         await self._disconnect()
+        self._wake()
 
     async def _keep_connected(self) -> None:
         """Connect, and again whenever the connection is lost.
@@ -373,12 +375,34 @@ class Engine:
         self._delayed.discard(ticket)
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             ticket.future.set_result(mock)
+            self._hand_over(ticket)
 
     def _fail(self, ticket: Ticket, error: MockMcpError) -> None:
         _stop_timer(ticket)
         # Each waiter gets an exception of its own: raising one adds a traceback to it.
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             ticket.future.set_exception(type(error)(error.message))
+            self._hand_over(ticket)
+
+    def _hand_over(self, ticket: Ticket) -> None:
+        """Wake the coroutine that waits, together with others of its loop: waking is what costs."""
+        if ticket.loop is None:
+            return
+        if threading.current_thread() is self._thread and self._loop.is_running():
+            if not self._settled:
+                self._loop.call_soon(self._wake)
+            self._settled.append(ticket)
+        else:
+            _wake_in(ticket.loop, [ticket])
+
+    def _wake(self) -> None:
+        settled, self._settled = self._settled, []
+        by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        for ticket in settled:
+            assert ticket.loop is not None
+            by_loop.setdefault(ticket.loop, []).append(ticket)
+        for loop, tickets in by_loop.items():
+            _wake_in(loop, tickets)
 
 
 class _Connection:
@@ -469,6 +493,23 @@ def _closed() -> ClientClosed:
         "The client is closed; a request must be answered before close(), "
         "wait_for_pending_requests() waits for it."
     )
+
+
+def _wake_in(loop: asyncio.AbstractEventLoop, tickets: list[Ticket]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(_resolve_waiters, tickets)
+
+
+def _resolve_waiters(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        waiter, future = ticket.waiter, ticket.future
+        if waiter is None or waiter.done() or future.cancelled():
+            continue
+        error = future.exception()
+        if error is None:
+            waiter.set_result(future.result())
+        else:
+            waiter.set_exception(error)
 
 
 def _stop_timer(ticket: Ticket) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,6 +37,9 @@ from mock_mcp.wire.channel import (
     encode_message,
 )
 
+if TYPE_CHECKING:
+    import asyncio
+
 __all__ = ["Session", "Ticket"]
 
 
@@ -45,7 +48,8 @@ class Ticket:
 
     ``future`` resolves to a `Mock` or fails; it may be cancelled by the one who waits. ``name`` is
     what an error calls it; ``timeout_s`` is how long it may wait, None for ever; ``keep_delay``
-    leaves the answer's delay to the one who waits.
+    leaves the answer's delay to the one who waits. A coroutine that waits sets ``loop`` and
+    ``waiter``, which is resolved in that loop with the future's outcome.
     """
 
     __slots__ = (
@@ -53,10 +57,12 @@ class Ticket:
         "future",
         "json",
         "keep_delay",
+        "loop",
         "name",
         "request_id",
         "timeout_s",
         "timer",
+        "waiter",
     )
 
     def __init__(
@@ -76,6 +82,8 @@ class Ticket:
         self.future: concurrent.futures.Future[Mock] = concurrent.futures.Future()
         self.batch_id: str | None = None
         self.timer: Any = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.waiter: asyncio.Future[Mock] | None = None
 
 
 class Session:

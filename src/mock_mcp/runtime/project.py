@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -80,10 +81,17 @@ def compute_project_id(root: str | os.PathLike[str]) -> str:
 
 def mentions_contracts(root: Path) -> bool:
     """Tell, without parsing, whether the project's settings might register a contract."""
+    path = os.path.join(root, "pyproject.toml")  # noqa: PTH118 - asked for every request
     try:
-        return b"mock-mcp" in (root / "pyproject.toml").read_bytes()
+        found = os.stat(path)  # noqa: PTH116
+        return _mentions(path, found.st_mtime_ns, found.st_size)
     except OSError:
         return False
+
+
+@lru_cache(maxsize=16)
+def _mentions(path: str, *_stamp: int) -> bool:
+    return b"mock-mcp" in Path(path).read_bytes()
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
