@@ -107,7 +107,7 @@ def test_an_sdk_works_recorded_and_replayed(project, cache_dir, contract, run_py
 
     first = run_pytest("--mock-source=example")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert f"{calls} from the contract, {tests} files written" in first.stdout
+    assert f"{calls} from the contract" in first.stdout
     recordings = {path: path.read_bytes() for path in project.rglob("__mocks__/**/*.json")}
     assert len(recordings) == tests
     assert not any(b"the-api-key" in text for text in recordings.values())

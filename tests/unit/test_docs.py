@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import pkgutil
 import re
 import tomllib
@@ -12,25 +13,31 @@ from pathlib import Path
 import pytest
 
 import mock_mcp
+from mock_mcp import pytest_plugin
 from mock_mcp.cli import COMMANDS, build_parser
 from mock_mcp.errors import MockMcpError
+from mock_mcp.pytest_plugin import settings
+from mock_mcp.recordings.format import decode_recording, encode_interaction, encode_recording
+from mock_mcp.scope import MODES, SOURCES, Scope, ScopeSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 ERRORS = (ROOT / "docs/errors.md").read_text("utf-8")
+RECORDINGS = (ROOT / "docs/recordings.md").read_text("utf-8")
+RAISING = ("contract", "exchange", "recordings", "scope", "wire")
+"""Parts whose modules have errors of their own."""
 
 
 def error_classes() -> list[type[MockMcpError]]:
     for module in pkgutil.walk_packages(mock_mcp.__path__, "mock_mcp."):
-        if module.name.endswith("errors") or ".contract." in module.name:
+        if module.name.endswith("errors") or module.name.split(".")[1] in RAISING:
             importlib.import_module(module.name)
-    importlib.import_module("mock_mcp.wire.channel")
     found: list[type[MockMcpError]] = []
     pending = [MockMcpError]
     while pending:
         cls = pending.pop()
         pending += cls.__subclasses__()
-        if cls.__module__.startswith("mock_mcp."):
+        if cls.__module__.startswith("mock_mcp.") and not cls.__name__.startswith("_"):
             found.append(cls)
     return sorted(found, key=lambda cls: cls.__name__)
 
@@ -82,6 +89,72 @@ def test_every_error_is_documented_with_its_code(cls):
 def test_error_codes_are_unique():
     codes = [cls.code for cls in error_classes()]
     assert len(codes) == len(set(codes))
+
+
+def rows(text: str, head: str, *, first: str = "") -> set[str]:
+    """Return what the first cells of a table name, in backticks.
+
+    ``head`` begins the table's header, ``first`` its first cell.
+    """
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    lines = [table.splitlines() for table in tables]
+    (found,) = [
+        table
+        for table in lines
+        if table[0].startswith(f"| {head} |") and table[2].startswith(f"| `{first}")
+    ]
+    cells = [line.split("|")[1] for line in found[2:]]
+    return {name for cell in cells for name in re.findall(r"`([\w-]+)", cell)}
+
+
+def test_the_options_of_the_plugin_are_those_of_the_readme():
+    parser = pytest.Parser(_ispytest=True)
+    pytest_plugin.pytest_addoption(parser)
+    options = {name for group in parser._groups for o in group.options for name in o.names()}
+    assert rows(README, "Option", first="--mock") == options
+
+
+def test_the_keywords_of_the_marker_are_those_of_the_readme():
+    assert rows(README, "Keyword") == set(settings.MARKER_KEYS)
+    named = re.findall(r"(\w+)=", pytest_plugin._MARKER)
+    assert set(named) == set(settings.MARKER_KEYS)
+
+
+def test_the_keys_of_the_project_are_those_of_the_readme():
+    table = README.partition("\n| Keyword | Project")[2].partition("\n\n")[0].splitlines()[2:]
+    marked = {
+        name
+        for line in table
+        if "✓" in line.split("|")[2]
+        for name in re.findall(r"`(\w+)", line.split("|")[1])
+    }
+    assert marked == {*settings.KEYS, "openapi", "contract"}
+
+
+def test_the_members_of_the_fixture_are_those_of_the_readme():
+    machinery = {"decide", "handle", "handle_async", "blocked", "verify", "finish"}
+    methods = {name for name in vars(Scope) if not name.startswith("_")} - machinery
+    assert rows(README, "Member", first="add") == methods | {"calls", "instructions"}
+    arguments = inspect.signature(Scope.add_response).parameters
+    given = re.search(r"`add_response\(([^)]*)\)`", README)[1]
+    assert given.replace("*, ", "").split(", ") == list(arguments)[1:]
+
+
+def test_the_settings_of_intercept_are_those_of_its_document():
+    assert rows(RECORDINGS, "Setting") == set(ScopeSettings.__struct_fields__)
+
+
+def test_every_mode_and_source_is_documented():
+    assert rows(RECORDINGS, "Mode") == set(MODES)
+    for source in SOURCES:
+        assert f"`{source}`" in README
+
+
+def test_the_recording_in_the_document_is_one():
+    example = RECORDINGS.partition("```json\n")[2].partition("```")[0].encode()
+    recording = decode_recording(example, "the example")
+    texts = [encode_interaction(each) for each in recording.interactions]
+    assert encode_recording(recording.test, texts) == example
 
 
 def test_every_exit_code_is_documented():
