@@ -24,7 +24,7 @@ from unit.interceptors.servers import Answer, FakeExchange, RealServer, free_por
 API = "http://api.example.test"
 SECURE_API = "https://api.example.test"
 
-pytestmark = pytest.mark.parametrize("library", CLIENTS, ids=lambda client: client.name)
+pytestmark = pytest.mark.parametrize("library", CLIENTS)
 
 
 @pytest.fixture
@@ -363,8 +363,15 @@ def test_connect_timeout(library: type[Session]) -> None:
         "requests": "requests.exceptions.ConnectTimeout",
         "urllib": "urllib.error.URLError",
         "http.client": "builtins.TimeoutError",
+        "urllib3": "urllib3.exceptions.MaxRetryError",
+        "niquests": "niquests.exceptions.ConnectTimeout",
+        "niquests-async": "niquests.exceptions.ConnectTimeout",
+        "aiohttp": "aiohttp.client_exceptions.ConnectionTimeoutError",
     }
-    assert f"{type(error).__module__}.{type(error).__qualname__}" == expected[library.name]
+    found = f"{type(error).__module__}.{type(error).__qualname__}"
+    if library.name == "aiohttp":  # until 3.9
+        found = found.replace("ServerTimeoutError", "ConnectionTimeoutError")
+    assert found == expected[library.name]
 
 
 def test_delay_within_the_timeout(library: type[Session]) -> None:
@@ -384,10 +391,10 @@ def test_other_errors_of_the_exchange_arrive_unchanged(library: type[Session]) -
 
 
 def test_a_connection_works_again_after_a_failure(library: type[Session]) -> None:
-    answers = iter([fail("reset"), respond("fine")])
+    answers = [fail("reset")]
 
     def answer(request: HttpRequest) -> HttpResponse:
-        return next(answers)(request)
+        return (answers.pop() if answers else respond("fine"))(request)
 
     with install(FakeExchange(answer)), library() as session:
         with contextlib.suppress(Exception):
@@ -442,7 +449,8 @@ def test_other_hosts_are_refused_by_name(library: type[Session]) -> None:
     with install(exchange):
         error = error_of(library, Call("GET", "https://other.example.test/v1?a=b"))
     assert isinstance(error, NetworkBlocked)
-    assert "https://other.example.test/v1?a=b" in error.message
+    target = "" if library.connects_first else "/v1?a=b"
+    assert f"https://other.example.test{target} " in error.message
     assert exchange.refusals == [error]
 
 
@@ -527,7 +535,6 @@ def test_fifty_tasks_reach_the_exchange_in_one_turn(library: type[Session]) -> N
 
     exchange = Batching()
     with install(exchange), library() as session:
-        assert isinstance(session, CLIENTS[1])
 
         async def run() -> list[Outcome]:
             calls = [Call("POST", f"{API}/{n}", json=n) for n in range(50)]

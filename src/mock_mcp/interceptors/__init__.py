@@ -23,10 +23,13 @@ from mock_mcp.interceptors.stack import Installation
 __all__ = ["Installed", "bypass", "install"]
 
 HOOKS = {
+    "aiohttp": "mock_mcp.interceptors.aiohttp",
     "http.client": "mock_mcp.interceptors.http_client",
     "httpx": "mock_mcp.interceptors.httpx",
     "httpx2": "mock_mcp.interceptors.httpx",
+    "niquests": "mock_mcp.interceptors.niquests",
     "requests": "mock_mcp.interceptors.requests",
+    "urllib3": "mock_mcp.interceptors.urllib3",
 }
 """The module that is watched, and the one whose ``patch(module, patches)`` hooks it."""
 

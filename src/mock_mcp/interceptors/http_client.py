@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -19,13 +20,34 @@ from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.memory import MemorySocket
 from mock_mcp.interceptors.patches import Patches
 
-__all__ = ["patch"]
+__all__ = ["patch", "patch_connections", "timeout_s"]
 
 
 def patch(http_client: ModuleType, patches: Patches) -> None:
     """Hook the connections of ``http.client``."""
+
+    def open_socket(connection: Any, origin: Origin) -> MemorySocket:
+        return MemorySocket(origin, timeout_s(connection))
+
     plain = http_client.HTTPConnection
     secure = getattr(http_client, "HTTPSConnection", None)  # absent in a Python without ssl
+    patch_connections(plain, secure, open_socket, patches)
+
+
+def patch_connections(
+    plain: Any,
+    secure: Any | None,
+    open_socket: Callable[[Any, Origin], MemorySocket],
+    patches: Patches,
+) -> None:
+    """Hook a pair of connection classes that are http.client's or derived from them.
+
+    Args:
+        plain: The class of HTTP connections.
+        secure: The class of HTTPS connections, derived from ``plain``.
+        open_socket: Returns the socket that a connection to an origin gets.
+        patches: Where the changes are kept.
+    """
 
     def origin_of(connection: Any, url: str = "") -> Origin:
         if url.startswith(("http://", "https://")):
@@ -41,7 +63,7 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
     lock = threading.Lock()
 
     def open_in_memory(connection: Any, origin: Origin) -> None:
-        connection.sock = MemorySocket(origin, _timeout_s(connection))
+        connection.sock = open_socket(connection, origin)
         with lock:
             in_memory.add(connection)
 
@@ -54,7 +76,7 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
     def connecting(original: Any) -> Any:
         def connect(self: Any) -> None:
             origin = origin_of(self)
-            if stack.exchange_for(origin, f"Connecting to {origin}") is None:
+            if stack.exchange_for(origin, f"Connecting to {origin.url('')}") is None:
                 original(self)
             else:
                 open_in_memory(self, origin)
@@ -83,7 +105,7 @@ def patch(http_client: ModuleType, patches: Patches) -> None:
     ours = {connection.connect for connection in (plain, secure) if connection is not None}
 
 
-def _timeout_s(connection: Any) -> float | None:
+def timeout_s(connection: Any) -> float | None:
     """Return the timeout that a socket of the connection would have."""
     given = connection.timeout
     if given is None or isinstance(given, int | float):

@@ -38,6 +38,8 @@ class RequestReader:
         self._head: tuple[str, str, tuple[tuple[str, str], ...]] | None = None
         self._body = bytearray()
         self._length: int | None = 0  # None: chunked
+        self.expects_continue = False
+        """Whether the client waits for ``100 Continue`` before it writes the body (RFC 9110)."""
 
     def feed(self, data: bytes) -> HttpRequest | None:
         """Take what was written; return the request when it is complete."""
@@ -51,6 +53,7 @@ class RequestReader:
         request = HttpRequest(method, url, headers, bytes(self._body))
         self._head = None
         self._body.clear()
+        self.expects_continue = False
         return request
 
     def _read_head(self) -> bool:
@@ -65,6 +68,7 @@ class RequestReader:
         known = {name.lower(): value for name, value in headers}
         url = target if re.match(r"https?://", target) else self._origin.url(target)
         self._head = method, url, headers
+        self.expects_continue = known.get("expect", "").lower() == "100-continue"
         chunked = known.get("transfer-encoding", "").lower().endswith("chunked")
         self._length = None if chunked else int(known.get("content-length") or 0)
         return True
@@ -124,8 +128,22 @@ class MemorySocket:
         if self._closed:
             raise OSError(errno.EBADF, _CLOSED)
         request = self._reader.feed(bytes(data))
-        if request is None:
-            return
+        if request is not None:
+            self.written(request)
+
+    def written(self, request: HttpRequest) -> None:
+        """Ask the exchange now that the request is complete; fail as a real connection would."""
+        try:
+            self.ask(request)
+        except TransportFailure as failure:
+            raise _os_error(failure) from failure
+
+    def ask(self, request: HttpRequest) -> None:
+        """Ask the exchange, and keep what it says for who reads the response.
+
+        Raises:
+            TransportFailure: The exchange says that connecting fails.
+        """
         exchange = stack.exchange_for(Origin.of(request.url), f"{request.method} {request.url}")
         if exchange is None:  # no longer mocked: a client that can will connect again
             raise ConnectionResetError(errno.ECONNRESET, _CLOSED)
@@ -133,7 +151,7 @@ class MemorySocket:
             self._pending = exchange.handle(request)
         except TransportFailure as failure:
             if failure.kind in _CONNECTING:
-                raise _os_error(failure) from failure
+                raise
             self._pending = failure
 
     def makefile(self, mode: str = "rb", *args: Any, **kwargs: Any) -> io.BufferedReader:

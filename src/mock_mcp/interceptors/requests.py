@@ -2,18 +2,22 @@
 
 Sessions, redirects, cookies, hooks and authentication are above this layer. The retries of an
 adapter (``max_retries``) are below it, so they are counted here, by the same ``Retry`` object.
+What niquests, a fork, does likewise is shared: `Sending` is one call of an adapter's ``send``.
 """
 
 from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections.abc import Iterable
 from http.client import HTTPMessage
 from types import ModuleType
 from typing import Any
 
 from mock_mcp.exchange import (
+    Exchange,
     FailureKind,
     HttpRequest,
     HttpResponse,
@@ -24,50 +28,146 @@ from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.answer import answer
 from mock_mcp.interceptors.patches import Patches
 
-__all__ = ["patch"]
+__all__ = ["Sending", "patch"]
 
 _SCHEMES = ("http", "https")  # not those of adapters for Unix sockets, such as Docker's
 
 
 def patch(requests: ModuleType, patches: Patches) -> None:
     """Hook the adapter of ``requests``."""
-    from urllib3.exceptions import HTTPError
 
     def make(original: Any) -> Any:
         def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            origin = Origin.of(request.url)
-            url = origin.url(request.path_url)
-            exchange = None
-            if origin.scheme in _SCHEMES:
-                exchange = stack.exchange_for(origin, f"{request.method} {url}")
-            if exchange is None:
+            sending = Sending.of(requests, self, request, args, kwargs)
+            if sending is None:
                 return original(self, request, *args, **kwargs)
-            timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)  # stream, timeout
-            asked = HttpRequest(request.method, url, _headers(request, origin), _body(request.body))
-
-            def ask() -> HttpResponse:
-                return answer(exchange, asked, _read_timeout_s(timeout))
-
-            try:
-                raw = _with_retries(ask, asked, self.max_retries)
-            except HTTPError as error:
-                raise _as_requests(requests.exceptions, error, request) from error
-            return self.build_response(request, raw)
+            return self.build_response(request, sending.run(request.body))
 
         return send
 
     patches.replace(requests.adapters.HTTPAdapter, "send", make)
 
 
+class Sending:
+    """A request that an adapter sends, with the retries that urllib3 would make.
+
+    Args:
+        library: requests or niquests.
+        adapter: The adapter.
+        request: The prepared request.
+        timeout: The argument of ``send``.
+        exchange: Who answers.
+    """
+
+    def __init__(
+        self, library: ModuleType, adapter: Any, request: Any, timeout: Any, exchange: Exchange
+    ) -> None:
+        self.exchange = exchange
+        self.timeout_s = _read_timeout_s(timeout)
+        self.pause_s = 0.0
+        self._errors = library.exceptions
+        self.urllib3 = sys.modules[library.adapters.PoolManager.__module__.partition(".")[0]]
+        self._request = request
+        self._retries = self.urllib3.Retry.from_int(adapter.max_retries)
+
+    @classmethod
+    def of(
+        cls, library: ModuleType, adapter: Any, request: Any, args: Any, kwargs: Any
+    ) -> Sending | None:
+        """Return the sending of a request; None when the adapter shall do it itself."""
+        origin = Origin.of(request.url)
+        if origin.scheme not in _SCHEMES:
+            return None
+        what = f"{request.method} {origin.url(request.path_url)}"
+        exchange = stack.exchange_for(origin, what)
+        if exchange is None:
+            return None
+        timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)  # stream, timeout
+        return cls(library, adapter, request, timeout, exchange)
+
+    def run(self, body: Any) -> Any:
+        """Return urllib3's response; raise the library's errors."""
+        asked = self.asked(body)
+        while True:
+            outcome: HttpResponse | TransportFailure
+            try:
+                outcome = answer(self.exchange, asked, self.timeout_s)
+            except TransportFailure as failure:
+                outcome = failure
+            settled = self.settle(asked, outcome, self.urllib3.HTTPResponse)
+            if settled is not None:
+                return settled
+            time.sleep(self.pause_s)
+
+    def asked(self, body: Any) -> HttpRequest:
+        """Return the request as it leaves, with the host that the connection adds."""
+        request = self._request
+        origin = Origin.of(request.url)
+        headers = [(_text(name), _text(value)) for name, value in request.headers.items()]
+        if "Host" not in request.headers:
+            headers.insert(0, ("Host", origin.authority))
+        url = origin.url(request.path_url)
+        return HttpRequest(request.method, url, tuple(headers), _body(body))
+
+    def settle(
+        self, asked: HttpRequest, outcome: HttpResponse | TransportFailure, made_of: Any
+    ) -> Any | None:
+        """Return urllib3's response; None when the request is made again, after ``pause_s``.
+
+        Args:
+            asked: The request.
+            outcome: What became of it.
+            made_of: urllib3's class of the response.
+
+        Raises:
+            Exception: The library's error for what urllib3 makes of the outcome.
+        """
+        try:
+            return self._settle(asked, outcome, made_of)
+        except self.urllib3.exceptions.HTTPError as error:
+            raise self._as_library(error) from error
+
+    def _settle(
+        self, asked: HttpRequest, outcome: HttpResponse | TransportFailure, made_of: Any
+    ) -> Any | None:
+        if isinstance(outcome, TransportFailure):
+            error = _as_urllib3(self.urllib3, outcome, asked)
+            self._retries = self._retries.increment(asked.method, asked.url, error=error)
+            self.pause_s = self._retries.get_backoff_time()
+            return None
+        raw = _raw(outcome, asked.method, made_of)
+        if not self._retries.is_retry(asked.method, raw.status, "Retry-After" in raw.headers):
+            return raw
+        try:
+            self._retries = self._retries.increment(asked.method, asked.url, response=raw)
+        except self.urllib3.exceptions.MaxRetryError:
+            if self._retries.raise_on_status:
+                raise
+            return raw
+        retry_after = None
+        if self._retries.respect_retry_after_header:
+            retry_after = self._retries.get_retry_after(raw)
+        self.pause_s = retry_after or self._retries.get_backoff_time()
+        return None
+
+    def _as_library(self, error: Exception) -> Exception:
+        """Return the error that the adapter makes of urllib3's."""
+        theirs = self.urllib3.exceptions
+        kind = self._errors.ConnectionError
+        reason = error.reason if isinstance(error, theirs.MaxRetryError) else error
+        if isinstance(error, theirs.ReadTimeoutError):
+            kind = self._errors.ReadTimeout
+        elif isinstance(reason, theirs.ResponseError):
+            kind = self._errors.RetryError
+        elif isinstance(reason, theirs.ConnectTimeoutError) and not isinstance(
+            reason, theirs.NewConnectionError
+        ):
+            kind = self._errors.ConnectTimeout
+        made: Exception = kind(error, request=self._request)
+        return made
+
+
 # -- The request ------------------------------------------------------------------------------
-
-
-def _headers(request: Any, origin: Origin) -> tuple[tuple[str, str], ...]:
-    """Return the headers as they leave, with the host that the connection adds."""
-    given = [(_text(name), _text(value)) for name, value in request.headers.items()]
-    if "Host" not in request.headers:
-        given.insert(0, ("Host", origin.authority))
-    return tuple(given)
 
 
 def _text(value: str | bytes) -> str:
@@ -93,8 +193,9 @@ def _bytes(chunk: str | bytes) -> bytes:
 
 def _read_timeout_s(timeout: Any) -> float | None:
     """Return the read timeout of every form that ``timeout=`` may take."""
-    if isinstance(timeout, tuple):
-        _, read = timeout
+    if isinstance(timeout, tuple):  # connect, read and, for niquests, total
+        given = [part for part in timeout[1:] if isinstance(part, int | float)]
+        read = min(given, default=None)
     elif hasattr(timeout, "start_connect"):  # urllib3's Timeout, whose total is a clock
         timeout = timeout.clone()
         timeout.start_connect()
@@ -104,80 +205,28 @@ def _read_timeout_s(timeout: Any) -> float | None:
     return float(read) if isinstance(read, int | float) else None
 
 
-# -- Failures and retries, as urllib3 and the adapter treat them -------------------------------
+# -- What urllib3 would make of an answer ------------------------------------------------------
 
 
-def _with_retries(ask: Callable[[], HttpResponse], asked: HttpRequest, retries: Any) -> Any:
-    """Return urllib3's response; raise urllib3's errors."""
-    from urllib3.exceptions import MaxRetryError
-
-    while True:
-        try:
-            raw = _raw(ask(), asked.method)
-        except TransportFailure as failure:
-            error = _as_urllib3(failure, asked)
-            retries = retries.increment(asked.method, asked.url, error=error)
-            retries.sleep()
-            continue
-        if not retries.is_retry(asked.method, raw.status, "Retry-After" in raw.headers):
-            return raw
-        try:
-            retries = retries.increment(asked.method, asked.url, response=raw)
-        except MaxRetryError:
-            if retries.raise_on_status:
-                raise
-            return raw
-        retries.sleep(raw)
-
-
-def _as_urllib3(failure: TransportFailure, asked: HttpRequest) -> Exception:
-    from urllib3.connectionpool import HTTPConnectionPool
-    from urllib3.exceptions import (
-        ConnectTimeoutError,
-        NewConnectionError,
-        ProtocolError,
-        ReadTimeoutError,
-    )
-
+def _as_urllib3(urllib3: Any, failure: TransportFailure, asked: HttpRequest) -> Exception:
+    errors = urllib3.exceptions
     origin = Origin.of(asked.url)
-    pool = HTTPConnectionPool(origin.host, origin.port)
+    pool = urllib3.connectionpool.HTTPConnectionPool(origin.host, origin.port)
+    error: Exception
     if failure.kind is FailureKind.READ_TIMEOUT:
-        return ReadTimeoutError(pool, asked.url, failure.message)
-    if failure.kind is FailureKind.CONNECT_TIMEOUT:
-        return ConnectTimeoutError(pool, failure.message)
-    if failure.kind is FailureKind.RESET:
+        error = errors.ReadTimeoutError(pool, asked.url, failure.message)
+    elif failure.kind is FailureKind.CONNECT_TIMEOUT:
+        error = errors.ConnectTimeoutError(pool, failure.message)
+    elif failure.kind is FailureKind.RESET:
         reset = ConnectionResetError(errno.ECONNRESET, failure.message)
-        return ProtocolError("Connection aborted.", reset)
-    return NewConnectionError(pool, failure.message)  # type: ignore[arg-type]  # it only prints it
-
-
-def _as_requests(errors: Any, error: Exception, request: Any) -> Exception:
-    """Return the error that the adapter makes of urllib3's."""
-    from urllib3.exceptions import (
-        ConnectTimeoutError,
-        MaxRetryError,
-        NewConnectionError,
-        ReadTimeoutError,
-        ResponseError,
-    )
-
-    kind = errors.ConnectionError
-    reason = error.reason if isinstance(error, MaxRetryError) else error
-    if isinstance(error, ReadTimeoutError):
-        kind = errors.ReadTimeout
-    elif isinstance(reason, ResponseError):
-        kind = errors.RetryError
-    elif isinstance(reason, ConnectTimeoutError) and not isinstance(reason, NewConnectionError):
-        kind = errors.ConnectTimeout
-    made: Exception = kind(error, request=request)
-    return made
-
-
-# -- The response -----------------------------------------------------------------------------
+        error = errors.ProtocolError("Connection aborted.", reset)
+    else:
+        error = errors.NewConnectionError(pool, failure.message)
+    return error
 
 
 class _Original:
-    """What ``requests`` reads cookies from: the place of http.client's response."""
+    """What the libraries read cookies from: the place of http.client's response."""
 
     def __init__(self, response: HttpResponse) -> None:
         self.msg = HTTPMessage()
@@ -191,17 +240,15 @@ class _Original:
         """Do nothing: there is no connection."""
 
 
-def _raw(response: HttpResponse, method: str) -> Any:
-    from urllib3 import HTTPHeaderDict, HTTPResponse
-
-    return HTTPResponse(
+def _raw(response: HttpResponse, method: str, made_of: Any) -> Any:
+    return made_of(
         body=io.BytesIO(response.body),
-        headers=HTTPHeaderDict(response.headers),
+        headers=response.headers,
         status=response.status,
         version=11,
         reason=response.reason,
         preload_content=False,
         decode_content=False,
-        original_response=_Original(response),  # type: ignore[arg-type]
+        original_response=_Original(response),
         request_method=method,
     )

@@ -1,7 +1,7 @@
 """Every HTTP library behind one small interface, so that one suite runs against them all.
 
 A session makes calls and returns what the library shows of the response; errors are the library's
-own. `CLIENTS` is what a suite is parametrised over.
+own. `CLIENTS` is what a suite is parametrised over; a library that is not installed is skipped.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import http.cookiejar
+import importlib
 import json
 import urllib.error
 import urllib.request
@@ -18,10 +19,25 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 from urllib.parse import urlencode, urlsplit
 
-import httpx
-import httpx2
-import requests
+import pytest
 
+
+def _optional(name: str) -> Any:
+    """Return a library, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+aiohttp = _optional("aiohttp")
+httpx = _optional("httpx")
+httpx2 = _optional("httpx2")
+niquests = _optional("niquests")
+requests = _optional("requests")
+urllib3 = _optional("urllib3")
+if urllib3 and not issubclass(urllib3.connection.HTTPConnection, http.client.HTTPConnection):
+    urllib3 = None  # urllib3-future, in its place
 BOUNDARY = "suite-boundary"
 CHUNKS = (b"first ", b"second ", b"third")
 
@@ -64,6 +80,10 @@ class Session:
     keeps_cookies: ClassVar[bool] = True
     is_async: ClassVar[bool] = False
     has_proxies: ClassVar[bool] = True
+    connects_first: ClassVar[bool] = False
+    """Whether it connects before it tells what it wants."""
+    package: ClassVar[Any] = True
+    """The library's module; None where it is not installed."""
 
     def __init__(self, proxy: str | None = None) -> None:
         raise NotImplementedError
@@ -184,9 +204,10 @@ class Httpx2Async(HttpxAsync):
 
 class Requests(Session):
     name = "requests"
+    package = requests
 
     def __init__(self, proxy: str | None = None) -> None:
-        self.session = requests.Session()
+        self.session = self.package.Session()
         if proxy:
             self.session.proxies = {"http": proxy, "https": proxy}
 
@@ -344,7 +365,175 @@ class HttpClient(Session):
             connection.close()
 
 
-CLIENTS: list[type[Session]] = [
+class Aiohttp(Session):
+    name = "aiohttp"
+    package = aiohttp
+    is_async = True
+
+    def __init__(self, proxy: str | None = None) -> None:
+        self.runner = asyncio.Runner()
+        self.proxy = proxy
+        self.session: Any = None
+
+    def fetch(self, call: Call) -> Outcome:
+        return self.runner.run(self.fetch_async(call))
+
+    async def fetch_async(self, call: Call) -> Outcome:
+        async def chunks(source: Iterable[bytes]) -> Any:
+            for chunk in source:
+                yield chunk
+
+        if self.session is None:  # on its loop; by default it keeps no cookies of addresses
+            self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        data: Any = call.form
+        if call.file is not None:
+            data = aiohttp.FormData()
+            data.add_field("upload", call.file, filename="a.bin")
+        if call.chunks is not None:
+            data = chunks(call.chunks)
+        async with self.session.request(
+            call.method,
+            call.url,
+            headers=call.headers,
+            json=call.json,
+            data=data,
+            timeout=aiohttp.ClientTimeout(total=call.timeout_s),
+            allow_redirects=call.follow,
+            raise_for_status=call.raise_for_status,
+            proxy=self.proxy,
+        ) as response:
+            if call.stream:
+                body = b"".join([chunk async for chunk in response.content.iter_chunked(7)])
+            else:
+                body = await response.read()
+            try:
+                text = "" if call.stream else await response.text()
+            except UnicodeDecodeError:
+                text = ""
+            return Outcome(
+                response.status,
+                response.reason,
+                [
+                    (name.decode("latin-1").lower(), value.decode("latin-1"))
+                    for name, value in response.raw_headers
+                ],
+                body,
+                text,
+                {cookie.key: cookie.value for cookie in self.session.cookie_jar},
+                [past.status for past in response.history],
+            )
+
+    def close(self) -> None:
+        if self.session is not None:
+            self.runner.run(self.session.close())
+        self.runner.run(asyncio.sleep(0))  # connections close in the next turn
+        self.runner.close()
+
+
+class Urllib3(Session):
+    name = "urllib3"
+    package = urllib3
+    keeps_cookies = False
+    connects_first = True
+
+    def __init__(self, proxy: str | None = None) -> None:
+        self.pool = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+
+    def fetch(self, call: Call) -> Outcome:
+        body, headers = _plain_body(call)
+        response = self.pool.request(
+            call.method,
+            call.url,
+            body=body,
+            headers=headers,
+            timeout=call.timeout_s,
+            redirect=call.follow,
+            preload_content=not call.stream,
+            chunked=call.chunks is not None,
+        )
+        content = b"".join(response.stream(7)) if call.stream else response.data
+        response.release_conn()
+        if call.raise_for_status and response.status >= 400:
+            raise urllib3.exceptions.HTTPError(response.status)
+        _, _, charset = response.headers.get("content-type", "").partition("charset=")
+        try:
+            text = "" if call.stream else content.decode(charset or "utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        return Outcome(
+            response.status,
+            response.reason,
+            [(name.lower(), value) for name, value in response.headers.items()],
+            content,
+            text,
+            {},
+            [past.status for past in response.retries.history],
+        )
+
+    def close(self) -> None:
+        self.pool.clear()
+
+
+class Niquests(Requests):
+    name = "niquests"
+    package = niquests
+
+
+class NiquestsAsync(Session):
+    name = "niquests-async"
+    package = niquests
+    is_async = True
+
+    def __init__(self, proxy: str | None = None) -> None:
+        self.runner = asyncio.Runner()
+        self.session = niquests.AsyncSession()
+        if proxy:
+            self.session.proxies = {"http": proxy, "https": proxy}
+
+    def fetch(self, call: Call) -> Outcome:
+        return self.runner.run(self.fetch_async(call))
+
+    async def fetch_async(self, call: Call) -> Outcome:
+        async def chunks(source: Iterable[bytes]) -> Any:
+            for chunk in source:
+                yield chunk
+
+        response = await self.session.request(
+            call.method,
+            call.url,
+            headers=call.headers,
+            json=call.json,
+            data=call.form if call.chunks is None else chunks(call.chunks),
+            files=None if call.file is None else {"upload": ("a.bin", call.file)},
+            timeout=call.timeout_s,
+            allow_redirects=call.follow,
+            stream=call.stream,
+        )
+        if call.stream:
+            body = b"".join([chunk async for chunk in await response.iter_content(7)])
+        else:
+            body = response.content
+        if call.raise_for_status:
+            response.raise_for_status()
+        outcome = Outcome(
+            response.status_code,
+            response.reason,
+            [(name.lower(), value) for name, value in response.raw.headers.items()],
+            body,
+            "" if call.stream else response.text,
+            self.session.cookies.get_dict(),
+            [past.status_code for past in response.history],
+        )
+        if call.stream:
+            await response.close()
+        return outcome
+
+    def close(self) -> None:
+        self.runner.run(self.session.close())
+        self.runner.close()
+
+
+LIBRARIES: list[type[Session]] = [
     HttpxSync,
     HttpxAsync,
     Httpx2Sync,
@@ -352,6 +541,21 @@ CLIENTS: list[type[Session]] = [
     Requests,
     Urllib,
     HttpClient,
+    Aiohttp,
+    Urllib3,
+    Niquests,
+    NiquestsAsync,
+]
+
+CLIENTS = [
+    pytest.param(
+        library,
+        id=library.name,
+        marks=pytest.mark.skipif(
+            library.package is None, reason=f"{library.name} is not installed here"
+        ),
+    )
+    for library in LIBRARIES
 ]
 
 

@@ -11,10 +11,12 @@ import threading
 import urllib.request
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
 import requests
+import urllib3
 
 from mock_mcp.exchange import HostRules, HttpRequest, HttpResponse, NetworkBlocked, TransportFailure
 from mock_mcp.interceptors import bypass, install
@@ -29,6 +31,11 @@ OWNERS: list[Any] = [
     requests.adapters.HTTPAdapter,
     http.client.HTTPConnection,
     http.client.HTTPSConnection,
+    urllib3.connection.HTTPConnection,
+    urllib3.connection.HTTPSConnection,
+    aiohttp.BaseConnector,
+    aiohttp.TCPConnector,
+    aiohttp.helpers.TimerContext,
     socket.socket,
     socket,
 ]
@@ -105,6 +112,7 @@ from mock_mcp.interceptors import install
 class Fake:
     decide = HostRules().decide
     def handle(self, request): return HttpResponse.from_mock(request, {"late": True})
+    async def handle_async(self, request): return self.handle(request)
     def blocked(self, error): pass
 """
 
@@ -112,8 +120,8 @@ class Fake:
 def test_nothing_heavy_is_imported() -> None:
     run(
         FAKE + "with install(Fake()): pass\n"
-        "heavy = {'httpx', 'httpx2', 'requests', 'urllib3', 'asyncio', 'ssl', 'http.client',"
-        " 'email', 'jsonschema_rs', 'websockets'} & set(sys.modules)\n"
+        "heavy = {'aiohttp', 'httpx', 'httpx2', 'requests', 'urllib3', 'asyncio', 'ssl',"
+        " 'http.client', 'email', 'jsonschema_rs', 'websockets'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
 
@@ -124,6 +132,12 @@ def test_nothing_heavy_is_imported() -> None:
         "import httpx; assert httpx.get('http://a.test/').json() == {'late': True}",
         "import httpx2; assert httpx2.get('http://a.test/').json() == {'late': True}",
         "import requests; assert requests.get('http://a.test/').json() == {'late': True}",
+        "import urllib3; assert urllib3.request('GET', 'http://a.test/').json() == {'late': True}",
+        """import aiohttp, asyncio
+    async def get():
+        async with aiohttp.request('GET', 'http://a.test/') as response:
+            return await response.json()
+    assert asyncio.run(get()) == {'late': True}""",
         "from urllib.request import urlopen; assert urlopen('http://a.test/').status == 200",
         "from http.client import HTTPConnection as C; c = C('a.test'); c.request('GET', '/')",
     ],
@@ -508,13 +522,12 @@ def test_an_allowed_name_allows_its_addresses(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_library_without_a_hook_is_refused_and_told_why() -> None:
-    urllib3 = pytest.importorskip("urllib3")
+    httpcore = pytest.importorskip("httpcore")  # what httpx is built on, used by itself
     with (
         install(FakeExchange()),
-        urllib3.PoolManager() as pool,
         pytest.raises(NetworkBlocked, match=r"'a\.test' .* does not intercept"),
     ):
-        pool.request("GET", "https://a.test/")
+        httpcore.request("GET", "https://a.test/")
 
 
 def test_without_blocking_the_rest_passes() -> None:

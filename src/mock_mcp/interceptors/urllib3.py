@@ -1,0 +1,80 @@
+"""urllib3, and what is built on it (botocore, docker, old SDKs): a socket in memory.
+
+As with http.client, whose connections urllib3 derives from: its own code writes the request and
+reads the response; pools, retries, redirects and decoding are above. The exchange is asked when the
+response is read: then the clock of a total timeout has stopped. urllib3-future, which niquests puts
+in urllib3's place, has other connections and is left alone; see `mock_mcp.interceptors.niquests`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from types import ModuleType
+from typing import Any
+
+from mock_mcp.exchange import FailureKind, HttpRequest, Origin, TransportFailure
+from mock_mcp.interceptors.http_client import patch_connections, timeout_s
+from mock_mcp.interceptors.memory import MemorySocket
+from mock_mcp.interceptors.patches import Patches
+
+__all__ = ["patch"]
+
+
+def patch(urllib3: ModuleType, patches: Patches) -> None:
+    """Hook the connections of ``urllib3``."""
+    plain = urllib3.connection.HTTPConnection
+    if not issubclass(plain, http.client.HTTPConnection):
+        return
+
+    def open_socket(connection: Any, origin: Origin) -> MemorySocket:
+        connection.is_verified = True  # nobody else is there: no warning
+        return _Socket(origin, timeout_s(connection))
+
+    def reading(original: Any) -> Any:
+        def getresponse(self: Any, *args: Any, **kwargs: Any) -> Any:
+            sock = self.sock
+            if not isinstance(sock, _Socket):
+                return original(self, *args, **kwargs)
+            try:
+                sock.ask_now()
+            except TransportFailure as failure:
+                raise _error(urllib3.exceptions, failure, self) from failure
+            response = original(self, *args, **kwargs)
+            self.sock = None  # it cannot be polled, so it is not kept
+            return response
+
+        return getresponse
+
+    patch_connections(plain, urllib3.connection.HTTPSConnection, open_socket, patches)
+    patches.replace(plain, "getresponse", reading)
+
+
+class _Socket(MemorySocket):
+    """A socket that keeps the request until the response is read."""
+
+    _request: HttpRequest | None = None
+
+    def written(self, request: HttpRequest) -> None:
+        self._request = request
+
+    def ask_now(self) -> None:
+        """Ask the exchange what was written."""
+        request, self._request = self._request, None
+        if request is not None:
+            self.ask(request)
+
+
+def _error(errors: Any, failure: TransportFailure, connection: Any) -> Exception:
+    """Return urllib3's error for a connection that cannot be made."""
+    error: Exception
+    if failure.kind is FailureKind.CONNECT_TIMEOUT:
+        message = f"Connection to {connection.host} timed out."
+        error = errors.ConnectTimeoutError(connection, message)
+    elif failure.kind is FailureKind.UNRESOLVED and hasattr(errors, "NameResolutionError"):
+        reason = socket.gaierror(socket.EAI_NONAME, failure.message)
+        error = errors.NameResolutionError(connection.host, connection, reason)
+    else:
+        message = f"Failed to establish a new connection: {failure.message}"
+        error = errors.NewConnectionError(connection, message)
+    return error
