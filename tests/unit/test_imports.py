@@ -23,7 +23,7 @@ LAYERS = (
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
     ("daemon", "control", "client"),
-    ("scope", "adapter", "responders"),
+    ("scope", "adapter", "responders", "convert"),
     ("intercept", "interceptors", "demo"),
     ("pytest_plugin", "cli"),
 )

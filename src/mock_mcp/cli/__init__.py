@@ -24,12 +24,17 @@ COMMANDS = {
     "stop": "stop the project's daemon and wait until it is gone",
     "check": "say which recordings no longer fit the contract, without running tests",
     "show": "show a recording to a person",
+    "export": "write recordings as a HAR or as WireMock stubs",
+    "import": "make a recording of a HAR, a VCR cassette or WireMock stubs",
     "demo": "show the whole product at work, without an AI account",
     "check-contract": "read OpenAPI documents and say what mock-mcp makes of them",
     "help": "show this help, or that of a command",
     "version": "show the version",
 }
 """Every command with its one-line summary; each lives in the module of its name."""
+
+_MODULES = {"import": "import_"}
+"""Modules whose command's name is a word of Python."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +83,8 @@ def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.Argume
             name, help=summary, description=_sentence(summary), allow_abbrev=False
         )
         if name in configured and name not in ("help", "version"):
-            module = importlib.import_module(f"mock_mcp.cli.{name.replace('-', '_')}")
+            file = _MODULES.get(name, name.replace("-", "_"))
+            module = importlib.import_module(f"mock_mcp.cli.{file}")
             module.configure(command)
             command.set_defaults(run=module.run)
     return parser

@@ -22,9 +22,16 @@ from typing import Any
 import msgspec
 
 from mock_mcp.contract.errors import ContractDocumentError
-from mock_mcp.errors import MissingExtra
+from mock_mcp.errors import MissingExtra, MockMcpError
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT_BYTES", "MAX_NODES", "parse_file"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_DOCUMENT_BYTES",
+    "MAX_NODES",
+    "TreeBuilder",
+    "build_tree",
+    "parse_file",
+]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """A file larger than this is refused: the largest published descriptions are about 13 MB."""
@@ -135,6 +142,21 @@ def _write_atomically(target: Path, content: bytes) -> None:
 
 
 def _parse_yaml(path: Path, content: bytes) -> Any:
+    return build_tree(path, content, TreeBuilder(path))
+
+
+def build_tree(path: Path, content: bytes, builder: TreeBuilder) -> Any:
+    """Read a YAML text with a builder.
+
+    Args:
+        path: How a missing extra names the file.
+        content: The text's bytes.
+        builder: Decides what is allowed, and which errors are raised.
+
+    Raises:
+        MissingExtra: PyYAML is not installed.
+        MockMcpError: What the builder's `TreeBuilder.error` returns.
+    """
     try:
         import yaml
     except ImportError:
@@ -142,13 +164,14 @@ def _parse_yaml(path: Path, content: bytes) -> Any:
             f"{path} is YAML, and PyYAML is not installed: pip install 'mock-mcp[yaml]'"
         ) from None
     loader = getattr(yaml, "CLoader", yaml.Loader)
-    builder = _TreeBuilder(path)
     try:
         # parse() yields events only: nothing is constructed, so no loader is unsafe here.
         for event in yaml.parse(content, Loader=loader):
             builder.feed(event)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractDocumentError(path, "", f"is not valid YAML: {_one_line(error)}") from None
+        mark = getattr(error, "problem_mark", None)
+        reason = f"is not valid YAML: {_one_line(error)}"
+        raise builder.error(reason, None if mark is None else mark.line + 1) from None
     return builder.finish()
 
 
@@ -156,11 +179,19 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class _TreeBuilder:
-    """Build a JSON tree from YAML events, counting what it would be with aliases expanded."""
+class TreeBuilder:
+    """Build a JSON tree from YAML events, counting what it would be with aliases expanded.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A subclass may allow tags, read scalars otherwise, and say errors in its own class.
+
+    Args:
+        path: How errors name the file.
+        max_nodes: Values with every alias expanded.
+    """
+
+    def __init__(self, path: Path, max_nodes: int = MAX_NODES) -> None:
+        self.path = path
+        self._max_nodes = max_nodes
         self._root: list[Any] = []
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -169,16 +200,16 @@ class _TreeBuilder:
         """Take the next event of the parser."""
         match type(event).__name__:
             case "ScalarEvent":
-                self._check_tag(event)
+                self.check_tag(event)
                 key = self._stack and self._stack[-1].wants_key()
-                value = event.value if key else _scalar(event)
+                value = event.value if key else self.scalar(event)
                 self._add(value, 1, event)
             case "MappingStartEvent" | "SequenceStartEvent" as name:
-                self._check_tag(event)
+                self.check_tag(event)
                 if self._stack and self._stack[-1].wants_key():
                     raise self._error(event, "a mapping key must be plain text")
                 if len(self._stack) >= MAX_DEPTH:
-                    raise _too_deep(self._path)
+                    raise self.error(f"is nested more than {MAX_DEPTH} levels deep", _line(event))
                 self._stack.append(_Open({} if name == "MappingStartEvent" else [], event))
             case "MappingEndEvent" | "SequenceEndEvent":
                 closed = self._stack.pop()
@@ -194,10 +225,21 @@ class _TreeBuilder:
     def finish(self) -> Any:
         """Return the tree of the only YAML document in the file."""
         if len(self._root) != 1:
-            raise ContractDocumentError(
-                self._path, "", f"holds {len(self._root)} YAML documents; one is expected"
-            )
+            raise self.error(f"holds {len(self._root)} YAML documents; one is expected", None)
         return self._root[0]
+
+    def check_tag(self, event: Any) -> None:
+        """Refuse an event whose tag is not allowed."""
+        if event.tag is not None and event.tag not in _PLAIN_TAGS:
+            raise self._error(event, f"the YAML tag {event.tag!r} is not allowed")
+
+    def scalar(self, event: Any) -> Any:
+        """Return the value of a scalar that is no key."""
+        return _scalar(event)
+
+    def error(self, reason: str, line: int | None) -> MockMcpError:
+        """Return the error for a place in the file; the reason continues the file's name."""
+        return ContractDocumentError(self.path, "", reason)
 
     def _add(self, value: Any, size: int, event: Any) -> None:
         if event.anchor:
@@ -210,17 +252,18 @@ class _TreeBuilder:
             return
         top = self._stack[-1]
         top.size += size
-        if top.size > MAX_NODES:
-            raise self._error(event, f"aliases expand to more than {MAX_NODES} values")
+        if top.size > self._max_nodes:
+            raise self._error(event, f"aliases expand to more than {self._max_nodes} values")
         if not top.put(value):
             raise self._error(event, "'<<' takes a mapping or a list of mappings")
 
-    def _check_tag(self, event: Any) -> None:
-        if event.tag is not None and event.tag not in _PLAIN_TAGS:
-            raise self._error(event, f"the YAML tag {event.tag!r} is not allowed")
+    def _error(self, event: Any, reason: str) -> MockMcpError:
+        return self.error(f"line {_line(event)}: {reason}", _line(event))
 
-    def _error(self, event: Any, reason: str) -> ContractDocumentError:
-        return ContractDocumentError(self._path, "", f"line {event.start_mark.line + 1}: {reason}")
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line + 1
+    return line
 
 
 class _Open:

@@ -1,0 +1,190 @@
+"""``mock-mcp import``: what other tools recorded, as a recording of a test."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mock_mcp.cli import add_project_root
+from mock_mcp.contract.project import ProjectContracts
+from mock_mcp.convert.accept import accept, contract_check
+from mock_mcp.convert.read import read_conversion
+from mock_mcp.convert.values import Loss
+from mock_mcp.convert.wiremock import BASE_URL
+from mock_mcp.errors import ConfigurationError
+from mock_mcp.exchange import Decision, HostRules, Origin
+from mock_mcp.recordings.format import RecordedInteraction
+from mock_mcp.recordings.paths import DIRECTORY, Place, locate, names_of
+from mock_mcp.recordings.redact import Redaction
+from mock_mcp.recordings.store import RecordingFile
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.project import Project
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        help="a HAR, a VCR cassette (YAML or JSON), or WireMock stubs",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--test",
+        metavar="NODEID",
+        help="the test that shall replay the calls: tests/test_a.py::test_b",
+    )
+    where.add_argument(
+        "--out",
+        metavar="RECORDING",
+        type=Path,
+        help="the recording to write (with neither, nothing is written)",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="replace the recording if it is there already"
+    )
+    parser.add_argument(
+        "--host",
+        metavar="HOST",
+        action="append",
+        help="take only calls to this host (also *.example.com); may be repeated",
+    )
+    parser.add_argument(
+        "--base-url",
+        metavar="URL",
+        default=BASE_URL,
+        help=f"where calls of WireMock stubs go that name no host (default: {BASE_URL})",
+    )
+    add_project_root(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Import the files; 1 when no call could be imported."""
+    place = _place(options)
+    if place is not None and place.path.exists() and not options.replace:
+        raise ConfigurationError(f"{place.path} is there already; --replace writes it anew.")
+    project = Project.resolve(options.project_root, place and _above(place.path))
+    check = contract_check(ProjectContracts(project.root, cache_dir=CacheDirectory().contracts()))
+    redaction = Redaction(names=_redacted(project.root))
+    hosts = None if options.host is None else HostRules(options.host, loopback=False)
+    accepted: list[RecordedInteraction] = []
+    losses: list[Loss] = []
+    elsewhere = 0
+    for file in options.files:
+        conversion = read_conversion(file, options.base_url)
+        if hosts is not None:
+            wanted = [call for call in conversion.calls if _goes_to(hosts, call[1])]
+            elsewhere += len(conversion.calls) - len(wanted)
+            conversion.calls = wanted
+        accepted += accept(conversion, redaction, check)
+        losses += conversion.losses
+    if place is not None and accepted:
+        recording = RecordingFile(*place, redaction=redaction)
+        for interaction in accepted:
+            recording.stage(interaction)
+        recording.promote("none")
+    written = None if place is None or not accepted else place
+    if options.json:
+        print(_json(accepted, losses, elsewhere, written))
+    else:
+        print("\n".join(_text(accepted, losses, elsewhere, written)))
+    return 0 if accepted else 1
+
+
+def _place(options: argparse.Namespace) -> Place | None:
+    """Return the recording to write, and the test it belongs to."""
+    if options.test is not None:
+        file, names = names_of(options.test)
+        if not names:
+            raise ConfigurationError(
+                f"{options.test!r} names no test; write tests/test_a.py::test_b."
+            )
+        path = Path(file).absolute()
+        if not path.is_file():
+            raise ConfigurationError(f"{file} is not there, and so has no test {names[-1]}.")
+        return locate(path, names)
+    if options.out is None:
+        return None
+    out: Path = options.out.absolute()
+    if out.suffix != ".json":
+        raise ConfigurationError(f"{options.out} must end in .json, as recordings do.")
+    if out.parent.parent.name == DIRECTORY:  # __mocks__/<module>/<test>.json
+        return Place(out, f"{out.parent.name}.py::{out.stem}")
+    return Place(out, out.stem)
+
+
+def _above(path: Path) -> Path:
+    """Return the nearest directory that is there."""
+    return next(parent for parent in path.parents if parent.is_dir())
+
+
+def _redacted(root: Path) -> Sequence[str]:
+    """Return the project's own names of secrets; what is wrong with them, pytest says."""
+    try:
+        tool: Any = tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("tool", {})
+        names = tool["mock-mcp"]["redact"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else ()
+
+
+def _goes_to(hosts: HostRules, interaction: RecordedInteraction) -> bool:
+    return hosts.decide(Origin.of(interaction.request.url)) is Decision.MOCK
+
+
+# -- How it is told ---------------------------------------------------------------------------
+
+
+def _text(
+    accepted: Sequence[RecordedInteraction],
+    losses: Sequence[Loss],
+    elsewhere: int,
+    written: Place | None,
+) -> Iterator[str]:
+    for title, whole in (("Not imported", True), ("Not carried over", False)):
+        lines = [f"  {x.file}: {x.place}: {x.reason}" for x in losses if x.call is whole]
+        if lines:
+            yield f"{title}:"
+            yield from lines
+            yield ""
+    if elsewhere:
+        yield f"{elsewhere} calls to other hosts were left out."
+    unchecked = sum(interaction.contract is None for interaction in accepted)
+    count = f"{len(accepted)} call{'' if len(accepted) == 1 else 's'}"
+    said = f" ({unchecked} not checked by a contract)" if unchecked else ""
+    if written is not None:
+        yield f"{written.path}: {count} of {written.test}{said}"
+    else:
+        hint = "; name the test with --test to write them" if accepted else ""
+        yield f"{count} can be imported{said}{hint}"
+
+
+def _json(
+    accepted: Sequence[RecordedInteraction],
+    losses: Sequence[Loss],
+    elsewhere: int,
+    written: Place | None,
+) -> str:
+    def told(loss: Loss) -> dict[str, Any]:
+        return {name: value for name, value in asdict(loss).items() if name != "call"}
+
+    fields = {
+        "recording": None if written is None else str(written.path),
+        "test": None if written is None else written.test,
+        "calls": len(accepted),
+        "unchecked": sum(interaction.contract is None for interaction in accepted),
+        "otherHosts": elsewhere,
+        "notImported": [told(loss) for loss in losses if loss.call],
+        "notCarriedOver": [told(loss) for loss in losses if not loss.call],
+    }
+    return json.dumps(fields, indent=2, ensure_ascii=False)

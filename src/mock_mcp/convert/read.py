@@ -1,0 +1,190 @@
+"""Read a file of another tool, whatever it is, within bounds.
+
+The file is somebody else's: it may be damaged, enormous, or made to do harm. Everything is bounded
+before it is built (bytes, values, nesting, what aliases and compressed bodies expand to), YAML is
+read as data only, and a file that another one names is read only from the directory where the tool
+keeps such files.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Any
+
+from mock_mcp.contract.parse import TreeBuilder, build_tree
+from mock_mcp.convert.errors import ConversionError
+from mock_mcp.convert.har import from_har
+from mock_mcp.convert.values import Conversion, Format, Unusable
+from mock_mcp.convert.vcr import from_vcr
+from mock_mcp.convert.wiremock import BASE_URL, from_wiremock
+from mock_mcp.errors import InvalidMessage, LimitExceeded
+from mock_mcp.wire.json import decode
+
+__all__ = ["MAX_FILE_BYTES", "MAX_VALUES", "format_of", "read_conversion", "read_tree"]
+
+MIB = 1024 * 1024
+
+MAX_FILE_BYTES = 32 * MIB
+"""A larger file is refused: it holds more than tests need, and its tree takes ten times as much."""
+
+MAX_VALUES = 5_000_000
+"""Brackets and commas of a JSON file outside its texts: bounds the memory of its tree."""
+
+MAX_YAML_VALUES = 1_000_000
+"""Values of a YAML file with every alias expanded; an interaction has about fifty."""
+
+MAX_DEPTH = 200
+"""Nesting of a JSON file."""
+
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_OFFSET = re.compile(r" ?\(byte (\d+)\)")
+_BINARY = "tag:yaml.org,2002:binary"
+_PYTHON = "tag:yaml.org,2002:python/"
+_TEXT_TAGS = frozenset((_BINARY, f"{_PYTHON}str", f"{_PYTHON}unicode"))
+_OTHER_TAGS = frozenset((f"{_PYTHON}tuple", f"{_PYTHON}object/new:_io.BytesIO"))
+"""Tags that vcrpy has written, read as the list and the object that stand behind them."""
+
+
+def read_conversion(path: Path, base_url: str = BASE_URL) -> Conversion:
+    """Return the calls of a HAR, a VCR cassette or WireMock stubs.
+
+    Args:
+        path: The file; what it is is seen from its content.
+        base_url: Scheme, host and port of calls of WireMock stubs that name none.
+
+    Raises:
+        ConversionError: It cannot be read, exceeds a limit, or is none of these.
+        MissingExtra: It is YAML and PyYAML is not installed.
+    """
+    tree = read_tree(path)
+    file = str(path)
+    kind = format_of(tree)
+    if kind == "har":
+        return from_har(tree, file, _Beside(path.parent))
+    if kind == "wiremock":
+        folder = path.parent / "__files"
+        if not folder.is_dir():
+            folder = path.parent.parent / "__files"
+        return from_wiremock(tree, file, _Beside(folder), base_url)
+    if kind == "vcr":
+        return from_vcr(tree, file)
+    reason = "it is neither a HAR, nor a VCR cassette, nor WireMock stubs"
+    if isinstance(tree, dict) and "test" in tree and "interactions" in tree:
+        reason = "it is a recording already"
+    raise ConversionError(path, reason, path="$")
+
+
+def format_of(tree: Any) -> Format | None:
+    """Return what a file is, by its outermost fields; None when it is none of the formats."""
+    if not isinstance(tree, dict):
+        return None
+    if "log" in tree:
+        return "har"
+    if "http_interactions" in tree or ("interactions" in tree and "test" not in tree):
+        return "vcr"
+    if "mappings" in tree or ("request" in tree and "response" in tree):
+        return "wiremock"
+    return None
+
+
+def read_tree(path: Path) -> Any:
+    """Read a JSON or YAML file; binary values of YAML are bytes.
+
+    Raises:
+        ConversionError: It cannot be read, is malformed or exceeds a limit; with the line.
+        MissingExtra: It is YAML and PyYAML is not installed.
+    """
+    content = _read(path, MAX_FILE_BYTES)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if content[:2] == b"PK":
+        raise ConversionError(path, "it is a zip archive: unpack it, and import the .har in it")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return build_tree(path, content, _CassetteBuilder(path, MAX_YAML_VALUES))
+    try:
+        return _parse_json(path, content)
+    except ConversionError:
+        if content.lstrip()[:1] in (b"{", b"["):
+            raise
+    return build_tree(path, content, _CassetteBuilder(path, MAX_YAML_VALUES))
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise ConversionError(path, f"it cannot be read ({reason})") from None
+    if len(content) > limit:
+        raise ConversionError(
+            path,
+            f"it goes on after byte {limit}, the most that is read ({limit // MIB} MiB). Export "
+            "fewer calls, or cut it into several files.",
+            line=content.count(b"\n") + 1,
+        )
+    return content
+
+
+def _parse_json(path: Path, content: bytes) -> Any:
+    if _marks(content) > MAX_VALUES and _marks(_TEXT.sub(b"", content)) > MAX_VALUES:
+        raise ConversionError(path, f"it holds more than {MAX_VALUES} values", path="$")
+    try:
+        return decode(content, MAX_DEPTH)
+    except LimitExceeded:
+        raise ConversionError(path, f"it nests deeper than {MAX_DEPTH} levels", path="$") from None
+    except InvalidMessage as exc:
+        found = _OFFSET.search(exc.message)
+        line = content.count(b"\n", 0, int(found[1]) if found else len(content)) + 1
+        raise ConversionError(path, _OFFSET.sub("", exc.message), line=line) from None
+
+
+def _marks(content: bytes) -> int:
+    return content.count(b",") + content.count(b"{") + content.count(b"[")
+
+
+class _CassetteBuilder(TreeBuilder):
+    """Read YAML as vcrpy writes it: a plain value is text or null, a binary one is bytes."""
+
+    def check_tag(self, event: Any) -> None:
+        if event.tag in _OTHER_TAGS or (event.tag in _TEXT_TAGS and hasattr(event, "value")):
+            return
+        super().check_tag(event)
+
+    def scalar(self, event: Any) -> Any:
+        if event.tag == _BINARY:
+            try:
+                return base64.b64decode("".join(event.value.split()), validate=True)
+            except (binascii.Error, ValueError):
+                line = event.start_mark.line + 1
+                raise self.error("a binary value is not base64", line) from None
+        value = super().scalar(event)
+        return None if value is None else event.value
+
+    def error(self, reason: str, line: int | None) -> ConversionError:
+        return ConversionError(self.path, reason, line=line)
+
+
+class _Beside:
+    """Read files from one directory, and from nowhere else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._left = MAX_FILE_BYTES * 2
+
+    def __call__(self, name: str) -> bytes:
+        try:
+            root = self._folder.resolve()
+            path = (root / name).resolve()
+            if not path.is_relative_to(root) or not path.is_file():
+                raise Unusable(f"its body is in the file {name[:100]!r}, which is not there")
+            content = _read(path, min(MAX_FILE_BYTES, self._left))
+        except (ConversionError, OSError, ValueError, RuntimeError) as exc:
+            reason = exc.reason if isinstance(exc, ConversionError) else str(exc)
+            raise Unusable(
+                f"its body in the file {name[:100]!r} cannot be read: {reason}"
+            ) from None
+        self._left -= len(content)
+        return content

@@ -1,0 +1,160 @@
+"""What every conversion works with: what was found, what was lost, and fields that may be wrong.
+
+Other tools' files are not trusted to have any shape. A reader takes fields through `member`, which
+refuses a value of the wrong kind with `Unusable`; one call that is unusable is listed as lost and
+the others are imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, overload
+from urllib.parse import SplitResult, urlsplit
+
+from mock_mcp.recordings.format import RecordedInteraction, Source
+
+__all__ = [
+    "EXTENSION",
+    "Conversion",
+    "Format",
+    "Loss",
+    "ReadFile",
+    "Unusable",
+    "delay_of",
+    "http_url",
+    "member",
+    "method_of",
+    "source_of",
+]
+
+T = TypeVar("T")
+
+Format = Literal["har", "wiremock", "vcr"]
+
+_SOURCES: tuple[Source, ...] = ("ai", "example", "live", "hand")
+
+EXTENSION = "_mockMcp"
+"""Where a HAR entry or a stub's metadata says what their format has no field for."""
+
+ReadFile = Callable[[str], bytes]
+"""Returns the content of a file that another one names; raises `Unusable`."""
+
+_KINDS: dict[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+}
+
+
+class Unusable(Exception):
+    """One call, or one value of it, cannot be carried over; ``place`` is where below the call."""
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was not carried over.
+
+    Attributes:
+        file: The file it is in.
+        place: JSON path of the place (``$.log.entries[3].response``).
+        reason: Why.
+        call: Whether the whole call is missing; else only something about it.
+    """
+
+    file: str
+    place: str
+    reason: str
+    call: bool
+
+
+@dataclass(slots=True)
+class Conversion:
+    """The calls of one file, each with its place in it, and what was lost."""
+
+    file: str
+    format: Format
+    calls: list[tuple[str, RecordedInteraction]] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+
+    def lose(self, place: str, reason: str, *, call: bool = False) -> None:
+        """Note something that was not carried over."""
+        self.losses.append(Loss(self.file, place, reason, call))
+
+
+@overload
+def member(value: Mapping[str, Any], name: str, kind: type[T]) -> T: ...
+@overload
+def member(value: Mapping[str, Any], name: str, kind: type[T], default: T) -> T: ...
+def member(value: Mapping[str, Any], name: str, kind: type[Any], default: Any = ...) -> Any:
+    """Return a field of an object; a null counts as absent.
+
+    Args:
+        value: The object.
+        name: The field.
+        kind: ``str``, ``int``, ``float`` (any number), ``dict`` or ``list``.
+        default: What an absent field reads as; without it the field must be there.
+
+    Raises:
+        Unusable: The field is missing, or of another kind.
+    """
+    found = value.get(name)
+    if found is None:
+        if default is ...:
+            raise Unusable(f"`{name}` is missing", f".{name}")
+        return default
+    wanted = (int, float) if kind is float else kind
+    if not isinstance(found, wanted) or isinstance(found, bool):
+        raise Unusable(f"`{name}` must be {_KINDS[kind]}", f".{name}")
+    return found
+
+
+def delay_of(value: Any) -> float | None:
+    """Return a delay in milliseconds when it is one that a recording can hold."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 600_000:
+        return value
+    return None
+
+
+def source_of(extension: Mapping[str, Any], default: Source) -> Source:
+    """Return where this project said an answer came from, or the default."""
+    return next((source for source in _SOURCES if source == extension.get("source")), default)
+
+
+def http_url(url: str) -> SplitResult:
+    """Return the parts of an absolute HTTP URL.
+
+    Raises:
+        Unusable: It is another kind of URL.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise Unusable(f"{_short(url)} is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Unusable(f"{_short(url)} is no absolute http URL")
+    return parts
+
+
+def method_of(text: str) -> str:
+    """Return a method in upper case.
+
+    Raises:
+        Unusable: It is no method of a call to a server.
+    """
+    method = text.upper()
+    if not method.isascii() or not method.replace("-", "").isalpha() or method == "CONNECT":
+        raise Unusable(f"{_short(text)!r} is no method that can be recorded")
+    return method
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"

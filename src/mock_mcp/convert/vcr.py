@@ -1,0 +1,124 @@
+"""VCR cassettes: vcrpy and pytest-recording (YAML, JSON), Betamax and Ruby's VCR.
+
+Cassettes keep answers as they travelled, compressed ones compressed; they are unpacked here, the
+whole file within one budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mock_mcp.convert.bodies import (
+    Budget,
+    from_base64,
+    header,
+    header_map,
+    recorded_request,
+    recorded_response,
+)
+from mock_mcp.convert.errors import ConversionError
+from mock_mcp.convert.values import Conversion, Unusable, http_url, member, method_of
+from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, RecordedResponse
+
+__all__ = ["from_vcr"]
+
+
+def from_vcr(tree: Any, file: str) -> Conversion:
+    """Return the calls of a cassette.
+
+    Args:
+        tree: The cassette as JSON, whose binary values may be bytes.
+        file: How errors and losses name it.
+
+    Raises:
+        ConversionError: It is no cassette.
+    """
+    name = "http_interactions" if isinstance(tree, dict) and "http_interactions" in tree else ""
+    name = name or "interactions"
+    listed = tree.get(name) if isinstance(tree, dict) else None
+    if not isinstance(listed, list):
+        reason = "it must be a list: a cassette has its calls here"
+        raise ConversionError(file, reason, path=f"$.{name}")
+    conversion = Conversion(file, "vcr")
+    budget = Budget()
+    for index, fields in enumerate(listed):
+        place = f"$.{name}[{index}]"
+        try:
+            conversion.calls.append((place, _interaction(fields, conversion, place, budget)))
+        except Unusable as exc:
+            conversion.lose(place + exc.place, exc.reason, call=True)
+    return conversion
+
+
+def _interaction(
+    fields: Any, conversion: Conversion, place: str, budget: Budget
+) -> RecordedInteraction:
+    if not isinstance(fields, dict):
+        raise Unusable("it must be an object")
+    try:
+        request = _request(member(fields, "request", dict))
+    except Unusable as exc:
+        raise Unusable(exc.reason, f".request{exc.place}") from None
+    try:
+        response, change = _response(member(fields, "response", dict), request, budget)
+    except Unusable as exc:
+        raise Unusable(exc.reason, f".response{exc.place}") from None
+    if change is not None:
+        conversion.lose(f"{place}.response", change)
+    return RecordedInteraction(request, "live", response)
+
+
+def _request(fields: Mapping[str, Any]) -> RecordedRequest:
+    url = member(fields, "uri", str)
+    http_url(url)
+    headers = header_map(_pairs(fields))
+    method = method_of(member(fields, "method", str))
+    return recorded_request(method, url, headers, _content(fields.get("body")))
+
+
+def _response(
+    fields: Mapping[str, Any], request: RecordedRequest, budget: Budget
+) -> tuple[RecordedResponse, str | None]:
+    status = fields.get("status", fields.get("status_code"))  # the latter: vcrpy 4's httpx
+    if isinstance(status, dict):
+        status = status.get("code")
+    if isinstance(status, str) and status.isdecimal() and len(status) == 3:
+        status = int(status)
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise Unusable("it must be a number", ".status.code")
+    pairs = _pairs(fields)
+    content = _content(fields.get("body", fields.get("content")))
+    if isinstance(content, bytes):
+        coding = ", ".join(value for name, value in pairs if name.lower() == "content-encoding")
+        content = budget.unpack(content, coding) if content else content
+    headers = header_map(pairs, keep_length=request.method == "HEAD")
+    if isinstance(content, str) and header(headers, "content-type") is not None:
+        content = content.encode()  # cassettes hold text only where the bytes were UTF-8
+    return recorded_response(request, status, headers, content)
+
+
+def _pairs(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for name, values in member(fields, "headers", dict, {}).items():
+        for value in values if isinstance(values, list) else [values]:
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if not isinstance(text, str | int | float):
+                raise Unusable("it must be text", f".headers.{name}")
+            pairs.append((name, str(text)))
+    return pairs
+
+
+def _content(body: Any) -> bytes | str:
+    """Return a body in any of the forms that cassettes have had."""
+    if isinstance(body, dict):
+        if isinstance(packed := body.get("base64_string"), str):
+            return from_base64(packed)
+        if isinstance(state := body.get("state"), list) and state:  # a pickled BytesIO
+            return _content(state[0])
+        body = body.get("string")
+    if body is None:
+        return b""
+    if isinstance(body, bytes | str):
+        return body
+    raise Unusable("it must be text or binary", ".body")

@@ -1,0 +1,628 @@
+"""WireMock stub mappings (https://wiremock.org/docs/stubbing/, its published JSON Schema).
+
+A stub is a pattern that answers again and again; a recorded call is concrete and answers once.
+Out, a call becomes the stub that matches what replay matches: method, path, query and body. The
+host is not matched, because WireMock stands in for it; equal calls become a scenario, whose last
+stub goes on answering. What replay does not look at, or patterns have no word for, stands in the
+stub's ``metadata``. In, a stub is taken if its patterns admit exactly one call.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import msgspec
+
+from mock_mcp.convert.bodies import (
+    base_type,
+    from_base64,
+    header,
+    header_map,
+    is_json,
+    recorded_response,
+    wire_request,
+    wire_response,
+    with_content_type,
+)
+from mock_mcp.convert.errors import ConversionError
+from mock_mcp.convert.values import (
+    Conversion,
+    ReadFile,
+    Unusable,
+    delay_of,
+    http_url,
+    member,
+    method_of,
+    source_of,
+)
+from mock_mcp.exchange import FailureKind, decode_body
+from mock_mcp.recordings.format import (
+    Headers,
+    RecordedFailure,
+    RecordedInteraction,
+    RecordedRequest,
+    RecordedResponse,
+    Recording,
+)
+from mock_mcp.recordings.redact import PLACEHOLDER
+from mock_mcp.wire.json import encode
+
+__all__ = ["BASE_URL", "from_wiremock", "to_wiremock"]
+
+BASE_URL = "http://localhost:8080"
+"""Where WireMock listens when nobody says otherwise; the host of stubs that name none."""
+
+_METADATA = "mock-mcp"
+_STARTED = "Started"
+_ANYTHING = ".*"
+_IGNORED = "${json-unit.ignore}"
+_FORM = "application/x-www-form-urlencoded"
+
+_PATTERNS = ("url", "urlPath", "urlPathTemplate", "urlPattern", "urlPathPattern")
+_IDLE_RESPONSE_FIELDS = frozenset(("fromConfiguredStub", "proxyUrlPrefixToRemove"))
+_RESPONSE_FIELDS = frozenset(
+    (
+        *("status", "statusMessage", "headers", "fixedDelayMilliseconds", "delayDistribution"),
+        *("body", "jsonBody", "base64Body", "bodyFileName", "fault", *_IDLE_RESPONSE_FIELDS),
+    )
+)
+_REQUEST_FIELDS = frozenset(
+    (
+        *("scheme", "host", "port", "method", "headers", "queryParameters", "pathParameters"),
+        *("bodyPatterns", "formParameters", "multipartPatterns", *_PATTERNS),
+    )
+)
+
+
+# -- Out --------------------------------------------------------------------------------------
+
+
+def to_wiremock(recordings: Iterable[tuple[str, Recording]]) -> tuple[dict[str, Any], Conversion]:
+    """Return recordings as a list of stub mappings.
+
+    Args:
+        recordings: Each with how its file is named in losses; bodies in place.
+
+    Returns:
+        The mappings, and what they could not hold.
+    """
+    conversion = Conversion("", "wiremock")
+    stubs: list[dict[str, Any]] = []
+    alike: dict[bytes, list[dict[str, Any]]] = {}
+    for file, recording in recordings:
+        conversion.file = file
+        for index, interaction in enumerate(recording.interactions):
+            place = f"$.interactions[{index}]"
+            try:
+                stub = _stub(interaction, recording.test, conversion, place)
+            except Unusable as exc:
+                conversion.lose(place + exc.place, exc.reason, call=True)
+                continue
+            stubs.append(stub)
+            alike.setdefault(msgspec.json.encode(stub["request"], order="sorted"), []).append(stub)
+    for series in alike.values():
+        _chain(series)
+    mappings = [_ordered(stub) for stub in stubs]
+    return {"mappings": mappings, "meta": {"total": len(mappings)}}, conversion
+
+
+def _chain(series: Sequence[dict[str, Any]]) -> None:
+    """Make the stubs of equal calls answer one after the other, the last one again and again."""
+    if len(series) == 1:
+        return
+    request = series[0]["request"]
+    path = request.get("url") or request["urlPath"]
+    digest = msgspec.json.encode(request, order="sorted")
+    name = f"{request['method']} {path} {_digest(digest)}"
+    for number, stub in enumerate(series, 1):
+        stub["scenarioName"] = name
+        stub["requiredScenarioState"] = _STARTED if number == 1 else f"Call {number}"
+        if number < len(series):
+            stub["newScenarioState"] = f"Call {number + 1}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _ordered(stub: dict[str, Any]) -> dict[str, Any]:
+    names = ("name", "scenarioName", "requiredScenarioState", "newScenarioState")
+    order = (*names, "request", "response", "metadata")
+    return {name: stub[name] for name in order if name in stub}
+
+
+def _stub(
+    interaction: RecordedInteraction, test: str, conversion: Conversion, place: str
+) -> dict[str, Any]:
+    asked = interaction.request
+    parts = http_url(asked.url)
+    metadata: dict[str, Any] = {
+        "test": test,
+        "origin": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        "source": interaction.source,
+    }
+    if asked.headers:
+        metadata["requestHeaders"] = asked.headers
+    if interaction.error is not None:
+        response = _fault(interaction.error, metadata)
+    else:
+        assert interaction.response is not None
+        response = _response(asked, interaction.response, metadata, conversion, place)
+    return {
+        "name": f"{asked.method} {parts.path or '/'}",
+        "request": _request(asked),
+        "response": response,
+        "metadata": {_METADATA: metadata},
+    }
+
+
+def _request(asked: RecordedRequest) -> dict[str, Any]:
+    if not asked.method.isalpha():
+        raise Unusable(f"WireMock knows no method {asked.method}", ".request.method")
+    parts = urlsplit(asked.url)
+    path = parts.path or "/"
+    request: dict[str, Any] = {"method": asked.method}
+    query = _grouped(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.query and not query:
+        raise Unusable("its query has no parameters", ".request.url")
+    request |= {"urlPath": path, "queryParameters": _fields(query)} if query else {"url": path}
+    body = asked.body
+    if body is msgspec.UNSET:
+        return request
+    content_type = header(asked.headers, "content-type")
+    form = _wrapped(body, "$form", dict, content_type)
+    parts_of = _wrapped(body, "$multipart", list, content_type)
+    if form:
+        pairs = parse_qsl(wire_request(asked).body.decode(), keep_blank_values=True)
+        request["formParameters"] = _fields(_grouped(pairs))
+    elif parts_of:
+        request["multipartPatterns"] = [_part(part) for part in parts_of]
+    elif _wrapped(body, "$base64", str, content_type) is not None:
+        request["bodyPatterns"] = [{"binaryEqualTo": body["$base64"]}]
+    elif isinstance(body, str) and not is_json(content_type):
+        request["bodyPatterns"] = [{"equalTo": body}]
+    else:
+        request["bodyPatterns"] = [_json_pattern(body)]
+    return request
+
+
+def _wrapped(body: Any, name: str, kind: type, content_type: str | None) -> Any:
+    """Return what a form, multipart or binary body wraps; None for every other body."""
+    if is_json(content_type) or not isinstance(body, dict) or set(body) != {name}:
+        return None
+    return body[name] if isinstance(body[name], kind) else None
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def _fields(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        name: _equal(values[0]) if len(values) == 1 else {"hasExactly": [*map(_equal, values)]}
+        for name, values in fields.items()
+    }
+
+
+def _equal(text: str) -> dict[str, Any]:
+    """Return the pattern of a value; one that was a secret may be anything."""
+    return {"matches": _ANYTHING} if text == PLACEHOLDER else {"equalTo": text}
+
+
+def _json_pattern(value: Any) -> dict[str, Any]:
+    value = _replaced(value, PLACEHOLDER, _IGNORED)
+    return {"equalToJson": value if isinstance(value, dict) else encode(value).decode()}
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _replaced(inner, old, new) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, old, new) for item in value]
+    return new if value == old else value
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if not isinstance(part, dict):
+        raise Unusable("a part of its body is no object", ".request.body")
+    pattern: dict[str, Any] = {"matchingType": "ANY", "name": str(part.get("name", ""))}
+    if "filename" in part:
+        pattern["fileName"] = str(part["filename"])
+    if part.get("contentType"):
+        pattern["headers"] = {"Content-Type": {"equalTo": str(part["contentType"])}}
+    data = part.get("data", "")
+    if isinstance(part.get("$base64"), str):
+        content = {"binaryEqualTo": part["$base64"]}
+    elif isinstance(data, str) and not is_json(part.get("contentType")):
+        content = _equal(data)
+    else:
+        content = _json_pattern(data)
+    return pattern | {"bodyPatterns": [content]}
+
+
+def _response(
+    asked: RecordedRequest,
+    told: RecordedResponse,
+    metadata: dict[str, Any],
+    conversion: Conversion,
+    place: str,
+) -> dict[str, Any]:
+    answer = wire_response(asked, told)
+    if (recorded := told.headers.get("content-type")) != answer.header("content-type"):
+        metadata["contentType"] = recorded
+    response: dict[str, Any] = {"status": told.status}
+    headers = header_map(answer.headers, keep_length=asked.method == "HEAD")
+    if headers:
+        response["headers"] = headers
+    if answer.body:
+        response |= _body(answer.body, told.body, answer.header("content-type"))
+    if told.delay_ms is not None:
+        response["fixedDelayMilliseconds"] = round(told.delay_ms)
+        if told.delay_ms != round(told.delay_ms):
+            conversion.lose(f"{place}.response.delayMs", "WireMock delays are whole milliseconds")
+    return response
+
+
+def _body(content: bytes, value: Any, content_type: str | None) -> dict[str, Any]:
+    if is_json(content_type) and isinstance(value, dict | list):
+        return {"jsonBody": value}
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    # WireMock sends text as UTF-8.
+    if "\0" in text or _wrapped(value, "$base64", str, content_type) is not None:
+        return {"base64Body": base64.b64encode(content).decode()}
+    return {"body": text}
+
+
+def _fault(failure: RecordedFailure, metadata: dict[str, Any]) -> dict[str, Any]:
+    if failure.kind != FailureKind.RESET:
+        raise Unusable(f"WireMock cannot fail with {failure.kind!r}", ".error")
+    if failure.message is not None:
+        metadata["message"] = failure.message
+    return {"fault": "CONNECTION_RESET_BY_PEER"}
+
+
+# -- In ---------------------------------------------------------------------------------------
+
+
+def from_wiremock(
+    tree: Any, file: str, read: ReadFile | None = None, base_url: str = BASE_URL
+) -> Conversion:
+    """Return the calls that stub mappings answer.
+
+    Args:
+        tree: One stub, or an object with ``mappings``, as JSON.
+        file: How errors and losses name it.
+        read: Reads the bodies that stubs keep in files (``bodyFileName``).
+        base_url: Scheme, host and port of calls whose stub names none.
+
+    Raises:
+        ConversionError: It holds no stubs.
+    """
+    if not isinstance(tree, dict):
+        raise ConversionError(
+            file, "it must be an object: a stub, or one with `mappings`", path="$"
+        )
+    listed = tree.get("mappings", [tree])
+    if not isinstance(listed, list):
+        raise ConversionError(file, "it must be a list of stubs", path="$.mappings")
+    conversion = Conversion(file, "wiremock")
+    order = _in_order([stub if isinstance(stub, dict) else {} for stub in listed])
+    answered: dict[bytes, str] = {}
+    for index in order:
+        place = f"$.mappings[{index}]" if "mappings" in tree else "$"
+        try:
+            reader = _Reader(conversion, place, read, base_url)
+            interaction = reader.interaction(listed[index])
+            if "scenarioName" not in listed[index]:
+                key = encode([interaction.request.method, interaction.request.url])
+                key += encode(listed[index].get("request"))
+                if (winner := answered.setdefault(key, place)) != place:
+                    raise Unusable(f"{winner} answers the same call first")
+            conversion.calls.append((place, interaction))
+        except Unusable as exc:
+            conversion.lose(place + exc.place, exc.reason, call=True)
+    return conversion
+
+
+def _in_order(stubs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the numbers of stubs in the order they answer: by priority, and along scenarios."""
+
+    def priority(index: int) -> int:
+        value = stubs[index].get("priority")
+        return value if isinstance(value, int) else 5
+
+    order = sorted(range(len(stubs)), key=priority)
+    scenarios: dict[str, list[int]] = {}
+    for index in order:
+        if isinstance(name := stubs[index].get("scenarioName"), str):
+            scenarios.setdefault(name, []).append(index)
+    for members in scenarios.values():
+        slots = sorted(order.index(index) for index in members)
+        for slot, index in zip(slots, _along(stubs, members), strict=True):
+            order[slot] = index
+    return order
+
+
+def _along(stubs: Sequence[Mapping[str, Any]], members: Sequence[int]) -> list[int]:
+    """Return the stubs of one scenario as its states follow one another."""
+    by_state: dict[str, list[int]] = {}
+    for index in members:
+        by_state.setdefault(str(stubs[index].get("requiredScenarioState")), []).append(index)
+    found: list[int] = []
+    state = _STARTED
+    while state in by_state:
+        here = by_state.pop(state)
+        found += here
+        state = next((str(n) for i in here if (n := stubs[i].get("newScenarioState"))), "")
+    return [*found, *(index for index in members if index not in set(found))]
+
+
+class _Reader:
+    """Read one stub; what is lost is noted in the conversion."""
+
+    def __init__(
+        self, conversion: Conversion, place: str, read: ReadFile | None, base_url: str
+    ) -> None:
+        self._conversion = conversion
+        self._place = place
+        self._read = read
+        self._base_url = base_url.rstrip("/")
+
+    def interaction(self, stub: Any) -> RecordedInteraction:
+        if not isinstance(stub, dict):
+            raise Unusable("it must be an object")
+        own = member(member(stub, "metadata", dict, {}), _METADATA, dict, {})
+        source = source_of(own, "hand")
+        request = self._request(member(stub, "request", dict), own)
+        answer = member(stub, "response", dict)
+        if stub.get("postServeActions") or stub.get("serveEventListeners"):
+            self._lose("", "what it does after answering is not done in a replay")
+        if "fault" in answer:
+            return RecordedInteraction(request, source, error=self._failure(answer, own))
+        return RecordedInteraction(request, source, self._response(request, answer, own))
+
+    def _lose(self, place: str, reason: str) -> None:
+        self._conversion.lose(self._place + place, reason)
+
+    # -- The request --------------------------------------------------------------------------
+
+    def _request(self, fields: Mapping[str, Any], own: Mapping[str, Any]) -> RecordedRequest:
+        unknown = sorted(fields.keys() - _REQUEST_FIELDS)
+        if unknown:
+            raise Unusable("a pattern that a recording cannot hold", f".request.{unknown[0]}")
+        method = fields.get("method")
+        if not isinstance(method, str) or method.upper() == "ANY":
+            raise Unusable("it answers several methods; a recorded call has one", ".request.method")
+        url = self._origin(fields, own) + self._target(fields)
+        http_url(url)
+        headers = self._headers(member(fields, "headers", dict, {}), own)
+        body = self._body(fields, headers)
+        return RecordedRequest(method_of(method), url, headers, body)
+
+    def _origin(self, fields: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+        host = fields.get("host")
+        if host is None:
+            origin = own.get("origin")
+            return origin if isinstance(origin, str) else self._base_url
+        name = _exact(host, ".request.host") if isinstance(host, dict) else str(host)
+        scheme = member(fields, "scheme", str, urlsplit(self._base_url).scheme)
+        port = member(fields, "port", int, 0)
+        return f"{scheme}://{name}{f':{port}' if port else ''}"
+
+    def _target(self, fields: Mapping[str, Any]) -> str:
+        """Return the path and query of the only call that the patterns admit."""
+        url = member(fields, "url", str, "")
+        path = url or member(fields, "urlPath", str, "")
+        if not path and (template := member(fields, "urlPathTemplate", str, "")):
+            path = template
+            for name, pattern in member(fields, "pathParameters", dict, {}).items():
+                value = _exact(pattern, f".request.pathParameters.{name}")
+                path = path.replace(f"{{{name}}}", quote(value, safe=""))
+            if "{" in path:
+                raise Unusable("it answers many paths", ".request.urlPathTemplate")
+        if not path.startswith("/"):
+            names = [name for name in _PATTERNS if name in fields]
+            place = f".request.{names[0]}" if names else ".request"
+            raise Unusable("it answers many URLs; a recorded call has one", place)
+        query: list[tuple[str, str]] = []
+        for name, pattern in member(fields, "queryParameters", dict, {}).items():
+            place = f".request.queryParameters.{name}"
+            query += [(name, value) for value in _exact_values(pattern, place)]
+        if not query:
+            return path
+        return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+
+    def _headers(self, patterns: Mapping[str, Any], own: Mapping[str, Any]) -> Headers:
+        found: Headers = {}
+        kept = own.get("requestHeaders")
+        if isinstance(kept, dict):
+            found |= {str(name).lower(): value for name, value in kept.items() if _is_header(value)}
+        for name, pattern in patterns.items():
+            try:
+                found[name.lower()] = _exact(pattern, "")
+            except Unusable:
+                self._lose(f".request.headers.{name}", "only an exact value can be recorded")
+                continue
+            if name.lower() != "content-type":
+                reason = "recorded only if the test matches by it (match=headers:…)"
+                self._lose(f".request.headers.{name}", reason)
+        return found
+
+    def _body(self, fields: Mapping[str, Any], headers: Headers) -> Any:
+        content_type = header(headers, "content-type")
+        if form := member(fields, "formParameters", dict, {}):
+            values = {
+                name: _exact_values(pattern, f".request.formParameters.{name}")
+                for name, pattern in form.items()
+            }
+            headers.setdefault("content-type", _FORM)
+            single = {name: v[0] if len(v) == 1 else v for name, v in values.items()}
+            return {"$form": single}
+        if parts := member(fields, "multipartPatterns", list, []):
+            headers.setdefault("content-type", "multipart/form-data")
+            return {
+                "$multipart": [
+                    _read_part(part, f".request.multipartPatterns[{index}]")
+                    for index, part in enumerate(parts)
+                ]
+            }
+        patterns = member(fields, "bodyPatterns", list, [])
+        if not patterns:
+            return msgspec.UNSET
+        if len(patterns) > 1:
+            raise Unusable("only one pattern of a body can be recorded", ".request.bodyPatterns")
+        return _body_of(patterns[0], ".request.bodyPatterns[0]", content_type)
+
+    # -- The response -------------------------------------------------------------------------
+
+    def _response(
+        self, request: RecordedRequest, fields: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> RecordedResponse:
+        if "proxyBaseUrl" in fields:
+            raise Unusable("it passes the call on to a server", ".response.proxyBaseUrl")
+        for name in sorted(fields.keys() - _RESPONSE_FIELDS):
+            self._lose(f".response.{name}", "it is not done in a replay")
+        status = member(fields, "status", int, 200)
+        self._check_reason(status, fields)
+        pairs: list[tuple[str, str]] = []
+        for name, values in member(fields, "headers", dict, {}).items():
+            if not _is_header(values):
+                raise Unusable("it must be text, or a list of texts", f".response.headers.{name}")
+            pairs += [(name, v) for v in (values if isinstance(values, list) else [values])]
+        response, change = recorded_response(
+            request,
+            status,
+            header_map(pairs, keep_length=request.method == "HEAD"),
+            self._content(fields),
+            content_type="application/json" if "jsonBody" in fields else None,
+            delay_ms=self._delay(fields),
+        )
+        if change is not None:
+            self._lose(".response", change)
+        return with_content_type(response, own)
+
+    def _check_reason(self, status: int, fields: Mapping[str, Any]) -> None:
+        said = member(fields, "statusMessage", str, "")
+        usual = {item.value: item.phrase for item in HTTPStatus}.get(status)
+        if said and said != usual:
+            self._lose(".response.statusMessage", "a replay says the usual one")
+
+    def _content(self, fields: Mapping[str, Any]) -> bytes | str:
+        if "jsonBody" in fields:
+            return encode(fields["jsonBody"])
+        if "base64Body" in fields:
+            try:
+                return from_base64(member(fields, "base64Body", str))
+            except Unusable as exc:
+                raise Unusable(exc.reason, ".response.base64Body") from None
+        if name := member(fields, "bodyFileName", str, ""):
+            if self._read is None:
+                raise Unusable(f"its body is in the file {name!r}", ".response.bodyFileName")
+            try:
+                return self._read(name)
+            except Unusable as exc:
+                raise Unusable(exc.reason, ".response.bodyFileName") from None
+        return member(fields, "body", str, "").encode()
+
+    def _delay(self, fields: Mapping[str, Any]) -> float | None:
+        if (fixed := fields.get("fixedDelayMilliseconds")) is not None:
+            if (delay := delay_of(fixed)) is None:
+                self._lose(".response.fixedDelayMilliseconds", "a delay is up to ten minutes")
+            return delay
+        spread = fields.get("delayDistribution")
+        if isinstance(spread, dict) and spread.get("type") == "fixed":
+            return delay_of(spread.get("milliseconds"))
+        if spread is not None:
+            self._lose(".response.delayDistribution", "a recorded delay is the same each time")
+        return None
+
+    def _failure(self, fields: Mapping[str, Any], own: Mapping[str, Any]) -> RecordedFailure:
+        fault = fields["fault"]
+        if fault == "EMPTY_RESPONSE":
+            self._lose(".response.fault", "recorded as a connection that was reset")
+        elif fault != "CONNECTION_RESET_BY_PEER":
+            raise Unusable("a failure that cannot be recorded", ".response.fault")
+        message = own.get("message")
+        return RecordedFailure(
+            str(FailureKind.RESET), message if isinstance(message, str) else None
+        )
+
+
+def _is_header(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    )
+
+
+# -- Patterns that admit one value ------------------------------------------------------------
+
+
+def _exact(pattern: Any, place: str) -> str:
+    """Return the only text that a pattern admits."""
+    if isinstance(pattern, dict):
+        if isinstance(text := pattern.get("equalTo"), str) and not pattern.get("caseInsensitive"):
+            return text
+        if pattern.get("matches") == _ANYTHING:  # what `_equal` writes for a secret
+            return PLACEHOLDER
+    raise Unusable("it admits many values; a recorded call has one", place)
+
+
+def _exact_values(pattern: Any, place: str) -> list[str]:
+    if isinstance(pattern, dict) and isinstance(several := pattern.get("hasExactly"), list):
+        return [_exact(item, place) for item in several]
+    return [_exact(pattern, place)]
+
+
+def _body_of(pattern: Any, place: str, content_type: str | None) -> Any:
+    """Return the only body that a pattern admits, as recordings hold it."""
+    if isinstance(pattern, dict):
+        if "equalToJson" in pattern:
+            if pattern.get("ignoreExtraElements"):
+                raise Unusable("it ignores extra fields; a recorded body is whole", place)
+            return _json_of(pattern["equalToJson"], place)
+        if isinstance(binary := pattern.get("binaryEqualTo"), str):
+            content = from_base64(binary)
+            if base_type(content_type).startswith(("text/", "multipart/")) or is_json(content_type):
+                return decode_body(content, content_type)
+            return {"$base64": base64.b64encode(content).decode()}
+        if isinstance(xml := pattern.get("equalToXml"), str):
+            return xml
+    text = _exact(pattern, place)
+    return text if not text else decode_body(text.encode(), content_type)
+
+
+def _json_of(value: Any, place: str) -> Any:
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            raise Unusable("`equalToJson` is not JSON", place) from None
+    return _replaced(value, _IGNORED, PLACEHOLDER)
+
+
+def _read_part(pattern: Any, place: str) -> dict[str, Any]:
+    if not isinstance(pattern, dict):
+        raise Unusable("it must be an object", place)
+    part: dict[str, Any] = {"name": member(pattern, "name", str)}
+    if filename := member(pattern, "fileName", str, ""):
+        part["filename"] = filename
+    for name, value in member(pattern, "headers", dict, {}).items():
+        if name.lower() != "content-type":
+            raise Unusable("only the type of a part can be recorded", f"{place}.headers.{name}")
+        part["contentType"] = _exact(value, f"{place}.headers.{name}")
+    bodies = member(pattern, "bodyPatterns", list, [])
+    if len(bodies) != 1:
+        raise Unusable("it admits many contents; a recorded part has one", f"{place}.bodyPatterns")
+    data = _body_of(bodies[0], f"{place}.bodyPatterns[0]", part.get("contentType"))
+    return part | (data if isinstance(data, dict) and set(data) == {"$base64"} else {"data": data})
