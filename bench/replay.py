@@ -5,9 +5,10 @@
 Every row is one test's worth of calls: entering the tool, as many GETs as the row says (each
 another URL, each answered with the same 100 bytes of JSON, read with ``.json()``), leaving it. The
 figure is microseconds a call. mock-mcp reads a recording and checks every call and every answer
-against an OpenAPI document; vcrpy reads a cassette; the others answer from a list in memory and
-check nothing. The bare client, with a transport that returns a constant, is the floor. Tools that
-are not installed are left out, saying so. The works take turns; medians, and the range.
+against an OpenAPI document, which the tests of a pytest session share (``intercept()``, without
+pytest, reads the document for each block); vcrpy reads a cassette; the others answer from a list in
+memory and check nothing. The bare client, with a transport that returns a constant, is the floor.
+Tools that are not installed are left out, saying so. The works take turns; medians, and the range.
 
 Start-up is the wall time of ``pytest`` on one empty test, in pairs: with the plugin, and with
 ``-p no:mock_mcp``.
@@ -33,6 +34,10 @@ from typing import Any
 import httpx
 
 import mock_mcp
+from mock_mcp.interceptors import install
+from mock_mcp.recordings.paths import locate
+from mock_mcp.runtime.project import Project
+from mock_mcp.scope import Polices, Scope, ScopeSettings
 
 API = "https://petstore.example.com/v1"
 PET = {"id": 11, "name": "Biscuit", "species": "dog", "status": "available", "price": 250.0}
@@ -51,7 +56,8 @@ def urls(count: int) -> list[str]:
 # -- The tools --------------------------------------------------------------------------------
 
 
-def ours(place: Path, count: int) -> Enter:
+def recorded(place: Path, count: int) -> str:
+    """Write a project with a contract and a recording; return the recording's name."""
     (place / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["petstore.json"]\n')
     (place / "petstore.json").write_bytes(DOCUMENT.read_bytes())
     name = f"calls_{count}"
@@ -71,6 +77,26 @@ def ours(place: Path, count: int) -> Enter:
     ]
     fields = {"version": 1, "test": f"bench.py::{name}", "interactions": interactions}
     recording.write_text(json.dumps(fields, indent=2))
+    return name
+
+
+def ours(place: Path, count: int) -> Enter:
+    name = recorded(place, count)
+    polices = Polices(Project.resolve(None, place))
+
+    @contextmanager
+    def enter() -> Iterator[None]:  # what the plugin does for each test of a session
+        scope = Scope(locate(place / "bench.py", [name]), ScopeSettings(), polices=polices)
+        with install(scope):
+            yield
+        scope.verify()
+        scope.finish(passed=True)
+
+    return enter
+
+
+def ours_alone(place: Path, count: int) -> Enter:
+    name = recorded(place, count)
     return lambda: mock_mcp.intercept(name, file=str(place / "bench.py"), mode="none")
 
 
@@ -164,6 +190,7 @@ def floor_get() -> Get:
 ROWS: dict[str, list[tuple[str, Callable[[Path, int], Enter] | None, Callable[[], Get]]]] = {
     "httpx": [
         ("mock-mcp", ours, httpx_get),
+        ("intercept()", ours_alone, httpx_get),
         ("vcrpy", vcrpy, httpx_get),
         ("respx", respx, httpx_get),
         ("pytest-httpx", pytest_httpx, httpx_get),
@@ -175,7 +202,13 @@ ROWS: dict[str, list[tuple[str, Callable[[Path, int], Enter] | None, Callable[[]
         ("responses", responses, requests_get),
     ],
 }
-MODULES = {"vcrpy": "vcr", "pytest-httpx": "pytest_httpx", "mock-mcp": "mock_mcp", "bare": "httpx"}
+MODULES = {
+    "bare": "httpx",
+    "intercept()": "mock_mcp",
+    "mock-mcp": "mock_mcp",
+    "pytest-httpx": "pytest_httpx",
+    "vcrpy": "vcr",
+}
 
 
 def is_installed(tool: str) -> bool:

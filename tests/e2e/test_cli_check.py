@@ -167,6 +167,42 @@ def test_the_documents_and_the_mode_of_a_marker_count(shop, run):
     assert (checked.returncode, "3 not checked" in checked.stdout) == (0, True)
 
 
+def test_the_recordings_of_fixtures_and_of_intercept_have_users_too(shop, run):
+    (shop / "conftest.py").write_text(
+        textwrap.dedent("""
+            import httpx
+            import pytest
+
+            @pytest.fixture(scope="module")
+            def pet():
+                return httpx.get("https://petstore.example.com/v1/pets/11").json()
+        """)
+    )
+    (shop / "test_pet.py").write_text(
+        "import pytest\n@pytest.mark.mock_mcp\ndef test_pet(pet):\n    assert pet\n"
+    )
+    (shop / "nightly.py").write_text(
+        textwrap.dedent("""
+            import httpx
+            import mock_mcp
+
+            with mock_mcp.intercept("pet", mode="once", source="example"):
+                httpx.get("https://petstore.example.com/v1/pets/11")
+        """)
+    )
+    assert record(run).returncode == 0
+    assert run("nightly").returncode == 0
+    change(shop, "Pet", vaccinated={"type": "boolean"})
+    lines = run("mock_mcp", "check", "--json").stdout
+    found = {each["test"]: each["repair"] for each in json.loads(lines)["drift"]}
+    command = "MOCK_MCP=1 pytest --mock-mode=new_episodes"
+    assert found == {
+        "nightly.py::pet": "MOCK_MCP=1, with mode='new_episodes' given to intercept('pet')",
+        "test_pet.py": f"{command} test_pet.py",
+        "test_shop.py::test_pets": f"{command} test_shop.py::test_pets",
+    }
+
+
 def test_unreadable_files_and_orphans_are_findings(shop, run):
     mocks = shop / "__mocks__"
     (mocks / "test_shop/test_pets.json").write_text("<<<<<<< ours\n{}\n")
