@@ -41,13 +41,14 @@ class MockedSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        # A worker of xdist reports to its controller, which speaks, and removes what is unused.
+        told = getattr(config, "workerinput", {})
+        worker = self._worker = told.get("workerid")
         self._project = Project.resolve(None, config.rootpath)
         self._broken: ConfigurationError | None = None
         self._settings = self._project_settings()
         self._polices = Polices(self._project)
-        told = getattr(config, "workerinput", {})
         self._run = told.get(WORKER) or uuid.uuid4().hex
-        worker = told.get("workerid")
         self._client = LazyClient(
             project_root=self._project.root,
             run_id=f"{self._run}-{worker}" if worker else self._run,
@@ -56,6 +57,7 @@ class MockedSession:
         self._scopes: dict[pytest.Item, Scope] = {}
         self._installed: dict[pytest.Item, Installed] = {}
         self._passed: set[pytest.Item] = set()
+        self._failed: set[str] = set()
         self._shared: dict[Path, SharedScope] = {}
         self._ended: list[SharedScope] = []
         self._mocked_fixtures: set[str] = set()
@@ -65,7 +67,7 @@ class MockedSession:
             knows_all=_collects_whole_modules(config),
         )
         self._blocks = bool(config.getoption("block_network"))
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
         self._display = reporter and WaitingDisplay(reporter, self._project, self._run)
 
     def collected(self, items: list[pytest.Item]) -> None:
@@ -93,6 +95,7 @@ class MockedSession:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Install the test's scope before its fixtures are set up."""
         self._passed.discard(item)
+        self._failed.discard(item.nodeid)
         if is_mocked(item):
             self._begin(item)
         elif self._blocks:
@@ -112,20 +115,26 @@ class MockedSession:
         """Take the scope out after the fixtures are torn down; write the recording of a pass."""
         scope = self._scopes.get(item)
         told = len(scope.failures) if scope is not None else 0
-        passed = False
+        passed, torn = False, True
         try:
             result = yield
+            torn = False
             if scope is not None and scope.failures[told:]:
                 raise scope.failures[told]
-            passed = item in self._passed
+            passed = item in self._passed and item.nodeid not in self._failed
         finally:
             if (installed := self._installed.pop(item, None)) is not None:
                 installed.close()
             self._scopes.pop(item, None)
             if scope is not None:
                 self._finish(scope, passed=passed)
-            self._finish_shared(spoiled=item in self._passed and not passed)
+            self._finish_shared(spoiled=torn)
         return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure that is reported by itself, such as that of a subtest."""
+        if report.failed:
+            self._failed.add(report.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -240,9 +249,9 @@ class MockedSession:
             if self._display:
                 self._display.stop()
             self._client.close()
-            output = getattr(self._config, "workeroutput", None)
-            if output is not None:
-                output[WORKER] = self._report.dump()
+            if self._worker:
+                output: Any = self._config  # which xdist gives a new attribute
+                output.workeroutput[WORKER] = self._report.dump()
 
     def add_worker(self, output: Any) -> None:
         """Take what an xdist worker reports at its end."""
@@ -250,7 +259,7 @@ class MockedSession:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what was replayed, obtained and written, and what nobody needs any more."""
-        lines = list(self._report.lines())
+        lines = [] if self._worker else list(self._report.lines())
         if lines:
             terminalreporter.section("mock-mcp")
             for line in lines:
@@ -262,7 +271,7 @@ class MockedSession:
         try:
             return project_settings(self._project.root)
         except ConfigurationError as exc:
-            if not hasattr(self._config, "workerinput"):
+            if self._worker is None:
                 raise pytest.UsageError(exc.message) from None
             self._broken = exc  # an xdist worker can only fail its tests
             return {}

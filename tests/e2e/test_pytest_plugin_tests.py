@@ -1,0 +1,462 @@
+"""Every kind of test: what is recorded of it, and what becomes of a test that does not pass."""
+
+# ruff: noqa: F401, F811 - fixtures are imported
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.plugin import PluginProject, ScriptedAssistant, assistant, tests
+
+pytest_plugins = ["pytester"]
+
+EXAMPLE = ("--mock-source=example",)
+
+
+# -- Kinds of tests ---------------------------------------------------------------------------
+
+KINDS = {
+    "async": (
+        """
+        @pytest.mark.asyncio
+        @pytest.mark.mock_mcp
+        async def test_asyncio():
+            async with httpx.AsyncClient() as client:
+                assert (await client.get("https://api.test/users/1")).json()["id"] is not None
+
+        @pytest.mark.asyncio
+        async def test_fixture(mock_mcp):
+            mock = await mock_mcp.request_mock_async("https://api.test/users/1")
+            assert mock.data["id"] is not None
+
+        @pytest.mark.anyio
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+        async def test_anyio(anyio_backend):
+            async with httpx.AsyncClient() as client:
+                assert (await client.get("https://api.test/users/1")).json()["id"] is not None
+        """,
+        {"test_asyncio", "test_fixture", "test_anyio-asyncio", "test_anyio-trio"},
+    ),
+    "unittest": (
+        """
+        import unittest
+
+        @pytest.mark.mock_mcp
+        class TestCase(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.name = user(1)
+            def setUp(self):
+                assert user(2)
+            def test_it(self):
+                assert self.name
+                assert user(3)
+        """,
+        {"TestCase.test_it", "_class.TestCase._unittest_setUpClass_fixture_TestCase"},
+    ),
+    "classes": (
+        """
+        @pytest.mark.mock_mcp
+        class TestOuter:
+            def test_it(self):
+                assert user(1)
+            class TestInner:
+                def test_it(self):
+                    assert user(2)
+        """,
+        {"TestOuter.test_it", "TestOuter.TestInner.test_it"},
+    ),
+    "parameters": (
+        """
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("n", [1, 2, 2.5, "a/b::c"])
+        def test_it(n):
+            assert user(n if isinstance(n, int) else 3)
+        """,
+        {"test_it-1", "test_it-2", "test_it-2.5~", "test_it-a-b-c~"},
+    ),
+    "fixture by name": (
+        """
+        def test_it(request):
+            request.getfixturevalue("mock_mcp")
+            assert user()
+        """,
+        {"test_it"},
+    ),
+    "threads": (
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        @pytest.mark.mock_mcp
+        def test_it():
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(user, range(1, 9)))
+        """,
+        {"test_it"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_test_is_recorded_and_replayed(tests: PluginProject, kind: str) -> None:
+    code, names = KINDS[kind]
+    tests.write(code)
+    recorded = tests.run(*EXAMPLE)
+    assert set(recorded.outcomes()) == {"passed"}, recorded.text
+    written = tests.recordings()
+    stems = {path.rpartition("/")[2].removesuffix(".json") for path in written}
+    for name in names:
+        assert [stem for stem in stems if stem.startswith(name)], (name, stems)
+    replayed = tests.run()
+    assert replayed.outcomes() == recorded.outcomes(), replayed.text
+    assert "unused" not in replayed.text
+    assert tests.recordings() == written
+    # Nothing changes when everything is obtained again.
+    assert tests.run(*EXAMPLE, "--mock-mode=all").outcomes() == recorded.outcomes()
+    assert tests.recordings() == written
+
+
+def test_a_group_of_xdist_does_not_move_a_recording(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp
+        @pytest.mark.xdist_group("a group")
+        def test_one():
+            assert user()
+    """)
+    tests.record()
+    assert set(tests.recordings()) == {"__mocks__/test_app/test_one.json"}
+    result = tests.spawn("-n2", "--dist=loadgroup", "-p", "no:cacheprovider")
+    assert result.outcomes() == {"passed": 1}, result.text
+
+
+# -- Tests that do not pass -------------------------------------------------------------------
+
+NOT_PASSING = {
+    "assertion": ("assert not user(2)", {"failed": 1}),
+    "skip": ("user(2); pytest.skip()", {"skipped": 1}),
+    "xfail": ("user(2); pytest.xfail()", {"xfailed": 1}),
+    "exit of a library": ("user(2); raise SystemExit(1)", {"failed": 1}),
+    "tear-down": ("user(2); bad.append(1)", {"passed": 1, "errors": 1}),
+    "set-up": ("pass", {"errors": 1}),
+    "subtests": (
+        "user(2)\n            with subtests.test(): assert 0",
+        {"failed": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", NOT_PASSING)
+def test_a_test_that_does_not_pass_leaves_the_recording_as_it_was(
+    tests: PluginProject, how: str
+) -> None:
+    def code(body: str, setup: str = "pass") -> str:
+        return f"""
+        @pytest.fixture
+        def bad():
+            {setup}
+            found = []
+            yield found
+            assert not found
+
+        @pytest.mark.mock_mcp
+        def test_one(bad, subtests):
+            {body}
+        """
+
+    tests.write(code("user(1)"))
+    tests.record()
+    before = tests.recordings()
+    body, outcomes = NOT_PASSING[how]
+    tests.write(code(body, "user(3); assert 0" if how == "set-up" else "pass"))
+    for mode in ("new_episodes", "all", "rewrite"):
+        result = tests.run(*EXAMPLE, f"--mock-mode={mode}", "--mock-prune")
+        assert result.outcomes() == outcomes, result.text
+        assert tests.recordings() == before
+
+
+@pytest.mark.parametrize("how", ["test", "setUp", "tearDown"])
+def test_a_unittest_that_fails_leaves_the_recording_as_it_was(
+    tests: PluginProject, how: str
+) -> None:
+    def code(how: str) -> str:
+        return f"""
+        import unittest
+
+        @pytest.mark.mock_mcp
+        class TestCase(unittest.TestCase):
+            def setUp(self):
+                self.assertNotEqual({how!r}, "setUp")
+            def tearDown(self):
+                self.assertNotEqual({how!r}, "tearDown")
+            def test_one(self):
+                user({1 if not how else 2})
+                self.assertNotEqual({how!r}, "test")
+        """
+
+    tests.write(code(""))
+    tests.record()
+    before = tests.recordings()
+    tests.write(code(how))
+    result = tests.run(*EXAMPLE, "--mock-mode=rewrite")
+    assert result.outcomes() == {"failed": 1}, result.text
+    assert tests.recordings() == before
+
+
+def test_an_expected_failure_that_passes_is_recorded(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.mark.xfail
+        @pytest.mark.mock_mcp
+        def test_one():
+            assert user()
+    """)
+    assert tests.run(*EXAMPLE).outcomes() == {"xpassed": 1}
+    assert len(tests.recordings()) == 1
+
+
+def test_a_rerun_starts_from_the_beginning(tests: PluginProject) -> None:
+    # What pytest-rerunfailures does: the same item again, after its tear-down.
+    (tests.path / "conftest.py").write_text("""
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for _ in range(2):
+        reports = runtestprotocol(item, nextitem=item, log=False)
+        if all(report.passed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+""")
+    tests.write("""
+        attempts = []
+
+        @pytest.mark.mock_mcp
+        def test_one():
+            attempts.append(user(1 + len(attempts)))
+            assert len(attempts) == 2
+    """)
+    assert tests.run(*EXAMPLE).outcomes() == {"passed": 1}
+    urls = [item["request"]["url"] for item in tests.recording()["interactions"]]
+    assert urls == ["https://api.test/users/2"]
+
+
+def test_last_failed_reports_no_recording_as_unused(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp
+        def test_one():
+            assert user(1)
+
+        @pytest.mark.mock_mcp
+        def test_two():
+            assert user(2)
+    """)
+    tests.record()
+    (tests.path / "__mocks__/test_app/test_two.json").unlink()
+    assert tests.spawn().outcomes() == {"passed": 1, "failed": 1}
+    result = tests.spawn("--lf", "--mock-prune", "--mock-source=example")
+    assert result.outcomes() == {"passed": 1}
+    assert set(tests.recordings()) == {
+        "__mocks__/test_app/test_one.json",
+        "__mocks__/test_app/test_two.json",
+    }
+
+
+# -- Fixtures that several tests share --------------------------------------------------------
+
+SHARED = """
+    @pytest.fixture(scope="session")
+    def token():
+        return user(1)
+
+    @pytest.fixture(scope="module", params=["a", "b"])
+    def account(request, token):
+        yield user(2 if request.param == "a" else 3)
+        assert user(4)
+
+    @pytest.fixture(scope="class")
+    def cart(account):
+        return user(5)
+
+    @pytest.mark.mock_mcp
+    class TestCart:
+        def test_one(self, cart):
+            assert user(6)
+        def test_two(self, cart):
+            assert user(7)
+
+    @pytest.mark.mock_mcp
+    def test_plain(token):
+        assert user(8)
+
+    @pytest.mark.mock_mcp
+    def test_by_name(request):
+        assert request.getfixturevalue("token")
+
+    def test_unmocked(token):
+        assert token
+"""
+SHARED_FILES = {
+    "__mocks__/_session.token.json",
+    "__mocks__/test_app/_module.account-a.json",
+    "__mocks__/test_app/_module.account-b.json",
+    "__mocks__/test_app/_class.TestCart.cart.json",
+}
+
+
+def test_shared_fixtures_replay_whichever_tests_run(tests: PluginProject) -> None:
+    tests.write(SHARED)
+    result = tests.run(*EXAMPLE)
+    assert result.outcomes() == {"passed": 7}, result.text
+    written = tests.recordings()
+    assert set(written) >= SHARED_FILES
+    for selection in ("one", "two and b", "plain", "by_name", "unmocked or plain", ""):
+        result = tests.run("-k", selection)
+        assert set(result.outcomes()) <= {"passed", "deselected"}, result.text
+        assert "unused" not in result.text
+        assert "--mock-prune" not in result.text
+    reverse = tests.run("test_app.py::test_plain", "test_app.py::TestCart::test_two[a]")
+    assert reverse.outcomes() == {"passed": 2}
+    assert tests.run(*EXAMPLE, "--mock-mode=all").outcomes() == {"passed": 7}
+    assert tests.recordings() == written
+
+
+def test_shared_fixtures_are_recorded_and_replayed_by_four_workers(tests: PluginProject) -> None:
+    tests.write(SHARED)
+    tests.write(SHARED, "sub/test_other.py")
+    result = tests.spawn("-n4", *EXAMPLE)
+    assert result.outcomes() == {"passed": 14}, result.text
+    written = tests.recordings()
+    assert set(written) >= SHARED_FILES | {
+        "sub/__mocks__/_session.token.json",
+        "sub/__mocks__/test_other/_module.account-a.json",
+    }
+    result = tests.spawn("-n4", "--dist=worksteal", "--mock-prune")
+    assert result.outcomes() == {"passed": 14}, result.text
+    assert tests.run().outcomes() == {"passed": 14}
+    assert tests.recordings() == written
+
+
+def test_a_shared_fixture_no_passing_test_used_is_not_recorded(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.fixture(scope="module")
+        def account():
+            return user(1)
+
+        @pytest.mark.mock_mcp
+        def test_one(account):
+            assert not account
+    """)
+    assert tests.run(*EXAMPLE).outcomes() == {"failed": 1}
+    assert not tests.recordings()
+
+
+def test_a_shared_fixture_that_fails_is_not_recorded(tests: PluginProject) -> None:
+    code = """
+        @pytest.fixture(scope="module")
+        def account():
+            yield user(1)
+            try:
+                httpx.get("https://api.test/nowhere")
+            except Exception:
+                pass
+
+        @pytest.mark.mock_mcp
+        def test_one(account):
+            assert account
+    """
+    tests.write(code)
+    result = tests.run(*EXAMPLE)
+    assert result.outcomes() == {"passed": 1, "errors": 1}
+    assert "breaks the API's contract" in result.text
+    assert not tests.recordings()
+
+
+def test_the_settings_of_a_shared_fixture_are_those_of_its_module(tests: PluginProject) -> None:
+    tests.write("""
+        pytestmark = pytest.mark.mock_mcp(hosts=["api.test"])
+
+        @pytest.fixture(scope="module")
+        def account():
+            return user(1)
+
+        @pytest.mark.mock_mcp(hosts=["other.test"])
+        def test_one(account):
+            assert account
+    """)
+    assert tests.run(*EXAMPLE).outcomes() == {"passed": 1}
+    assert list(tests.recordings()) == ["__mocks__/test_app/_module.account.json"]
+
+
+def test_overriding_fixtures_of_one_name_share_their_recording(tests: PluginProject) -> None:
+    (tests.path / "conftest.py").write_text(
+        "import httpx, pytest\n@pytest.fixture(scope='module')\ndef account():\n"
+        "    yield httpx.get('https://api.test/users/1').json()\n"
+        "    httpx.get('https://api.test/users/2')\n"
+    )
+    tests.write("""
+        @pytest.fixture(scope="module")
+        def account(account):
+            yield user(3)
+            assert user(4)
+
+        @pytest.mark.mock_mcp
+        def test_one(account):
+            assert account
+    """)
+    assert tests.run(*EXAMPLE).outcomes() == {"passed": 1}
+    assert tests.run().outcomes() == {"passed": 1}
+    requests = tests.recording("test_app/_module.account.json")["interactions"]
+    assert [item["request"]["url"][-1] for item in requests] == ["1", "3", "4", "2"]
+
+
+# -- xdist and an assistant -------------------------------------------------------------------
+
+
+def test_four_workers_ask_one_assistant(tests: PluginProject, assistant: ScriptedAssistant) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp(instructions="A user with two invoices.")
+        @pytest.mark.parametrize("n", range(1, 13))
+        def test_one(n):
+            "Shows the dashboard."
+            assert user(n).startswith("asked")
+    """)
+    result = tests.spawn("-n4", MOCK_MCP="1")
+    assert result.outcomes() == {"passed": 12}, result.text
+    assert "12 from the assistant, 12 written" in result.text
+    assert len(tests.recordings()) == 12
+    assert len({request["endpoint"] for request in assistant.asked}) == 12
+    metadata = assistant.asked[0]["metadata"]
+    assert metadata["instructions"] == "A user with two invoices."
+    assert metadata["test"]["doc"] == "Shows the dashboard."
+    assert metadata["test"]["testName"].startswith("test_app.py::test_one[")
+    assert tests.spawn("-n4").outcomes() == {"passed": 12}
+    assert len(assistant.asked) == 12
+
+
+def test_no_secret_reaches_the_assistant_or_the_recording(
+    tests: PluginProject, assistant: ScriptedAssistant
+) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp(contract="off")
+        def test_one():
+            httpx.post(
+                "https://api.test/login?api_key=hush-1",
+                headers={"authorization": "Bearer hush-2", "x-trace": "shown"},
+                json={"password": "hush-3", "user": "ada"},
+            )
+    """)
+    assert tests.run(MOCK_MCP="1").outcomes() == {"passed": 1}
+    assert "hush" not in json.dumps(assistant.asked)
+    assert "shown" in json.dumps(assistant.asked)
+    assert "hush" not in json.dumps(tests.recording())
+    tests.write(
+        (tests.path / "test_app.py")
+        .read_text()
+        .partition("@")[2]
+        .join(["@", ""])
+        .replace("hush", "other")
+    )
+    assert tests.run().outcomes() == {"passed": 1}
