@@ -48,9 +48,10 @@ def patch(aiohttp: ModuleType, patches: Patches) -> None:
             protocol = handler(exchange, origin, req, timeout)
             for trace in traces:
                 await trace.send_connection_create_end()
-            return aiohttp.connector.Connection(
+            protocol.connection = aiohttp.connector.Connection(
                 self, req.connection_key, protocol, asyncio.get_running_loop()
             )
+            return protocol.connection
 
         return connect
 
@@ -80,10 +81,11 @@ class _Clocks:
         """Stop a clock."""
         self._held[id(timer)] = False
 
-    def release(self, timer: Any, total_s: float | None) -> None:
-        """Let a clock go on; one that was due meanwhile starts again."""
+    def release(self, timer: Any, total_s: float | None, connection: Any) -> None:
+        """Let a clock go on; one that was due starts again, and ends with the connection."""
         if self._held.pop(id(timer)) and total_s is not None:
-            asyncio.get_running_loop().call_later(total_s, timer.timeout)
+            restarted = asyncio.get_running_loop().call_later(total_s, timer.timeout)
+            connection.add_callback(restarted.cancel)
 
 
 def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
@@ -93,6 +95,7 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
         def __init__(self, exchange: Exchange, origin: Origin, req: Any, timeout: Any) -> None:
             loop = asyncio.get_running_loop()
             super().__init__(loop)
+            self.connection: Any = None
             self._mock_exchange = exchange
             self._mock_request = req
             self._mock_total_s: float | None = timeout.total or None
@@ -133,13 +136,15 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
                 self._mock_written = asyncio.get_running_loop().create_future()
                 self.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
+            connection, self.connection = self.connection, None
             clocks.hold(self._mock_timer)
             try:
                 response = await answer_async(self._mock_exchange, asked, self._mock_limit_s())
+                await asyncio.sleep(0)  # aiohttp 3.9 cancels a writer that did not begin yet
             except TransportFailure as failure:
                 raise self._mock_error(failure) from failure
             finally:
-                clocks.release(self._mock_timer, self._mock_total_s)
+                clocks.release(self._mock_timer, self._mock_total_s, connection)
             self._mock_receive(response)
 
         def _mock_limit_s(self) -> float | None:
