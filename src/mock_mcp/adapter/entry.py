@@ -45,7 +45,7 @@ def run_adapter(
         if exc.name not in ("anyio", "mcp", "mcp_types"):
             raise
         raise MissingExtra(
-            "The adapter needs the MCP SDK, which is not installed: install mock-mcp[adapter]."
+            "The adapter needs the MCP SDK: install it with `pip install 'mock-mcp[adapter]'`."
         ) from None
 
     return server.run_adapter(

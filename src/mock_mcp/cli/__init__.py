@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -60,12 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mock_mcp.errors import MockMcpError
 
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except MockMcpError as exc:
         print(f"mock-mcp: {exc.message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:

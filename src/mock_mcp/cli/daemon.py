@@ -31,11 +31,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--idle-minutes",
-        type=float,
+        type=_minutes,
         metavar="N",
         help="stop after N minutes without a test (default 10; 0: never)",
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+
+
+def _minutes(text: str) -> float:
+    """Read a number of minutes; 0 is for ever."""
+    minutes = float(text)
+    if not 0 <= minutes < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of minutes, 0 for ever")
+    return minutes
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 from mock_mcp.client.encode import is_utf8
@@ -18,7 +18,7 @@ from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import environment
 from mock_mcp.runtime.project import Project
 
-__all__ = ["connect", "connect_sync", "is_enabled"]
+__all__ = ["ConnectOptions", "connect", "connect_sync", "is_enabled"]
 
 _LOGGER = logging.getLogger("mock_mcp.client")
 
@@ -31,8 +31,9 @@ def is_enabled() -> bool:
 class _Connecting:
     """What `connect` returns: await it, or use it with ``async with``."""
 
-    def __init__(self, made: tuple[Settings, Police | None]) -> None:
-        self._settings, self._police = made
+    def __init__(self, settings: Settings, police: Police | None) -> None:
+        self._settings = settings
+        self._police = police
         self._collector: BatchMockCollector | None = None
 
     def __await__(self) -> Generator[Any, None, BatchMockCollector]:
@@ -63,85 +64,77 @@ class _Connecting:
             await self._collector.close()
 
 
-def connect(
-    *,
-    project_root: str | os.PathLike[str] | None = None,
-    file_path: str | os.PathLike[str] | None = None,
-    test_name: str | None = None,
-    run_id: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    timeout_s: float | None = 60.0,
-    connect_timeout_s: float = 15.0,
-    heartbeat_s: float | None = 15.0,
-    debounce_s: float | None = None,
-    max_batch_size: int = 50,
-    openapi: OpenApi | Sequence[OpenApi] | None = None,
-    contract: ContractMode | None = None,
-    enabled: bool | None = None,
-    limits: Limits | None = None,
-    logger: logging.Logger | None = None,
-) -> _Connecting:
+class ConnectOptions(TypedDict, total=False):
+    """The options of `connect` and `connect_sync`, all of them keywords.
+
+    Attributes:
+        project_root: The project; when not given it is found from ``file_path``, else from the
+            working directory.
+        file_path: The test's file; shown to the assistant.
+        test_name: The test's name; shown to the assistant.
+        run_id: The run's id; a new one by default.
+        cache_dir: The directory that holds ``mock-mcp/`` (default: ``MOCK_MCP_CACHE_DIR``, else
+            the user's cache).
+        timeout_s: Seconds a request waits for its mock (60); None for ever.
+        connect_timeout_s: Seconds to wait for the daemon (15).
+        heartbeat_s: Seconds between signs of life (15); None for none.
+        debounce_s: Seconds a request waits for others to share its batch; by default async requests
+            wait for the end of the turn of their event loop, sync ones 5 ms.
+        max_batch_size: Most requests in one batch (50).
+        openapi: OpenAPI documents of this client's APIs, beside the project's: a path, or
+            ``{"path": …, "server": …}``, or several. Relative paths are relative to the project.
+        contract: How contract violations are treated: ``enforce``, ``warn`` or ``off``; the
+            project's setting by default.
+        enabled: Whether to connect at all; by default ``MOCK_MCP`` decides.
+        limits: Limits on frames and depth.
+        logger: Where the client logs.
+    """
+
+    project_root: str | os.PathLike[str] | None
+    file_path: str | os.PathLike[str] | None
+    test_name: str | None
+    run_id: str | None
+    cache_dir: str | os.PathLike[str] | None
+    timeout_s: float | None
+    connect_timeout_s: float
+    heartbeat_s: float | None
+    debounce_s: float | None
+    max_batch_size: int
+    openapi: OpenApi | Sequence[OpenApi] | None
+    contract: ContractMode | None
+    enabled: bool | None
+    limits: Limits | None
+    logger: logging.Logger | None
+
+
+def connect(**options: Unpack[ConnectOptions]) -> _Connecting:
     """Connect a test to its project's daemon, starting the daemon if none runs.
 
     Use it as ``async with connect() as client`` or ``client = await connect()``.
 
     Args:
-        project_root: The project; when None it is found from ``file_path``, else from the working
-            directory.
-        file_path: The test's file; shown to the assistant.
-        test_name: The test's name; shown to the assistant.
-        run_id: The run's id; a new one when None.
-        cache_dir: The directory that holds ``mock-mcp/`` (default: ``MOCK_MCP_CACHE_DIR``, else
-            the user's cache).
-        timeout_s: Seconds a request waits for its mock; None for ever.
-        connect_timeout_s: Seconds to wait for the daemon.
-        heartbeat_s: Seconds between signs of life; None for none.
-        debounce_s: Seconds a request waits for others to share its batch; when None, async requests
-            wait for the end of the turn of their event loop, sync ones 5 ms.
-        max_batch_size: Most requests in one batch.
-        openapi: OpenAPI documents of this client's APIs, beside the project's: a path, or
-            ``{"path": …, "server": …}``, or several. Relative paths are relative to the project.
-        contract: How contract violations are treated: ``enforce``, ``warn`` or ``off``; the
-            project's setting when None.
-        enabled: Whether to connect at all; when None, ``MOCK_MCP`` decides.
-        limits: Limits on frames and depth.
-        logger: Where the client logs.
+        options: See `ConnectOptions`.
 
     Returns:
         An awaitable async context manager that gives a `BatchMockCollector`. Without ``MOCK_MCP``
         the collector is disabled: no daemon is started, and ``request_mock`` says how to enable it.
 
-    Raises (when awaited):
-        DaemonUnreachable, DaemonStartFailed: There is no daemon and none could be started.
+    Raises:
+        ConfigurationError: An option cannot be used (at the call).
+        DaemonUnreachable, DaemonStartFailed: There is no daemon and none could be started (this
+            and the others when awaited).
         VersionMismatch: The project's daemon is another implementation or revision.
-        InsecurePath, ConfigurationError: The cache directory or project cannot be used.
+        InsecurePath: The cache directory is not private.
     """
-    return _Connecting(_settings(locals()))
+    return _Connecting(*_settings(options))
 
 
-def connect_sync(
-    *,
-    project_root: str | os.PathLike[str] | None = None,
-    file_path: str | os.PathLike[str] | None = None,
-    test_name: str | None = None,
-    run_id: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    timeout_s: float | None = 60.0,
-    connect_timeout_s: float = 15.0,
-    heartbeat_s: float | None = 15.0,
-    debounce_s: float | None = None,
-    max_batch_size: int = 50,
-    openapi: OpenApi | Sequence[OpenApi] | None = None,
-    contract: ContractMode | None = None,
-    enabled: bool | None = None,
-    limits: Limits | None = None,
-    logger: logging.Logger | None = None,
-) -> SyncBatchMockCollector:
+def connect_sync(**options: Unpack[ConnectOptions]) -> SyncBatchMockCollector:
     """Connect as `connect` does, from sync code; the result is a context manager too.
 
-    Arguments and errors are those of `connect`.
+    Options and errors are those of `connect`.
     """
-    settings, police = _settings(locals())
+    settings, police = _settings(options)
     if police is None:
         return SyncBatchMockCollector(settings, None, None)
     engine = Engine(settings)
@@ -153,29 +146,25 @@ def connect_sync(
     return SyncBatchMockCollector(settings, engine, police)
 
 
-def _settings(arguments: dict[str, Any]) -> tuple[Settings, Police | None]:
-    """Check the arguments of `connect`; make settings and, if enabled, the police of them."""
-    enabled = arguments.pop("enabled")
-    openapi, mode = arguments.pop("openapi"), arguments.pop("contract")
-    arguments["run_id"] = arguments["run_id"] or uuid.uuid4().hex
-    arguments["limits"] = arguments["limits"] or Limits()
-    arguments["logger"] = arguments["logger"] or _LOGGER
-    run_id = arguments["run_id"]
-    if not is_utf8(run_id) or not 0 < len(run_id) <= arguments["limits"].id_chars:
-        raise ConfigurationError(
-            f"run_id must be text of 1 to {arguments['limits'].id_chars} characters."
-        )
+def _settings(options: ConnectOptions) -> tuple[Settings, Police | None]:
+    """Check the options of `connect`; make settings and, if enabled, the police of them."""
+    given: dict[str, Any] = dict(options)
+    enabled = given.pop("enabled", None)
+    openapi, mode = given.pop("openapi", None), given.pop("contract", None)
+    for name, default in (("run_id", uuid.uuid4().hex), ("limits", Limits()), ("logger", _LOGGER)):
+        given[name] = given.get(name) or default
+    settings = Settings(**given)
+    limits = settings.limits
+    if not is_utf8(settings.run_id) or not 0 < len(settings.run_id) <= limits.id_chars:
+        raise ConfigurationError(f"run_id must be text of 1 to {limits.id_chars} characters.")
     for name in ("timeout_s", "connect_timeout_s", "heartbeat_s"):
-        value = arguments[name]
+        value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise ConfigurationError(f"{name} must be a positive number of seconds, got {value!r}.")
-    if arguments["debounce_s"] is not None and not 0 <= arguments["debounce_s"] <= 60:
+    if settings.debounce_s is not None and not 0 <= settings.debounce_s <= 60:
         raise ConfigurationError("debounce_s must be a number of seconds from 0 to 60.")
-    if not 1 <= arguments["max_batch_size"] <= arguments["limits"].batch_requests:
-        raise ConfigurationError(
-            f"max_batch_size must be from 1 to {arguments['limits'].batch_requests}."
-        )
-    settings = Settings(**arguments)
+    if not 1 <= settings.max_batch_size <= limits.batch_requests:
+        raise ConfigurationError(f"max_batch_size must be from 1 to {limits.batch_requests}.")
     if not (is_enabled() if enabled is None else enabled):
         return settings, None
     project = Project.resolve(settings.project_root, settings.file_path)

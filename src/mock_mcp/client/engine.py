@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import threading
 import time
 import weakref
@@ -161,6 +162,8 @@ class Engine:
     # -- The thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is the main thread's
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._main())

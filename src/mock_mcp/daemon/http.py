@@ -82,7 +82,8 @@ class HttpConnection(asyncio.Protocol):
         token: What the token header must say.
         make_peer: Makes the test peer of a WebSocket connection.
         limits: The daemon's limits.
-        on_made, on_lost: Told when the transport begins and ends.
+        on_made: Told when the transport begins; returns why it must end.
+        on_lost: Told when it ends.
         logger: Where failures are logged.
     """
 
@@ -93,7 +94,7 @@ class HttpConnection(asyncio.Protocol):
         make_peer: Callable[[], TestPeer],
         limits: Limits,
         *,
-        on_made: Callable[[asyncio.Transport], bool],
+        on_made: Callable[[asyncio.Transport], LimitExceeded | None],
         on_lost: Callable[[asyncio.Transport], None],
         logger: logging.Logger,
     ) -> None:
@@ -119,7 +120,9 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if not self._on_made(transport):
+        refusal = self._on_made(transport)
+        if refusal is not None:
+            self._give_up(503, refusal)
             return
         self._handshake_timer = asyncio.get_running_loop().call_later(
             self._limits.handshake_timeout_s, transport.abort

@@ -37,8 +37,15 @@ from mock_mcp.types import Mock
 __all__ = ["Clock", "Hub", "Peer"]
 
 
+_WALL_JUMP_S = 0.5
+"""A difference between the clocks that is not just the time between reading them."""
+
+
 class Clock:
     """Monotonic seconds for decisions, Unix milliseconds for people.
+
+    The difference between the two is kept, so that a moment always reads the same, and taken anew
+    when the wall clock was set.
 
     Args:
         monotonic: Returns seconds; never goes back.
@@ -52,10 +59,14 @@ class Clock:
     ) -> None:
         self.now = monotonic
         self._wall = wall
+        self._offset_s = wall() - monotonic()
 
     def unix_ms(self, moment: float) -> int:
         """Convert a moment of the monotonic clock to Unix milliseconds, as the wall stands now."""
-        return round((self._wall() + moment - self.now()) * 1000)
+        offset_s = self._wall() - self.now()
+        if abs(offset_s - self._offset_s) > _WALL_JUMP_S:
+            self._offset_s = offset_s
+        return round((self._offset_s + moment) * 1000)
 
     def iso(self, moment: float) -> str:
         """Convert a moment of the monotonic clock to ISO 8601 in UTC."""

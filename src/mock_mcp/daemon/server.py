@@ -34,7 +34,6 @@ from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import DaemonInfo
 from mock_mcp.wire.channel import CloseReason
-from mock_mcp.wire.control import encode_error
 
 __all__ = ["MockMcpDaemon"]
 
@@ -220,8 +219,8 @@ class MockMcpDaemon:
         if not self._transports:
             self._drained.set()
 
-    def _accept(self, transport: asyncio.Transport) -> bool:
-        """Note a new connection, or refuse it; return whether it may stay."""
+    def _accept(self, transport: asyncio.Transport) -> LimitExceeded | None:
+        """Note a new connection; return why it is refused, or None."""
         sock = transport.get_extra_info("socket")
         if sock is not None:
             try:
@@ -229,22 +228,15 @@ class MockMcpDaemon:
             except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, it may not stay
                 self._logger.warning("refused a connection: %s", exc)
                 transport.abort()
-                return False
+                return None
         if len(self._transports) >= self._max_connections:
-            error = LimitExceeded(
+            return LimitExceeded(
                 f"{self._max_connections} connections are open (limit connections, or the "
                 "process's limit of open files)."
             )
-            body = encode_error(None, error)
-            transport.write(
-                b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-                b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-            )
-            transport.close()
-            return False
         self._transports.add(transport)
         self._drained.clear()
-        return True
+        return None
 
     async def _keep_house(self) -> None:
         while True:

@@ -14,7 +14,8 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ SOCKET_PATH_BYTES = 103
 
 _NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Open flags that follow no symlink and wait for no FIFO."""
+_REPLACE_TRIES = 50
 _REGISTRY_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -182,7 +184,13 @@ class CacheDirectory:
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(msgspec.json.encode(entry))
-            Path(temporary).replace(self.registry(info.project_id))
+            _replace(Path(temporary), self.registry(info.project_id))
+        except IsADirectoryError as exc:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise ConfigurationError(
+                f"{display_path(self.registry(info.project_id))} is a directory; remove it."
+            ) from exc
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
@@ -195,6 +203,18 @@ class CacheDirectory:
         except FileNotFoundError:
             return
         yield from (name[:16] for name in names if _REGISTRY_NAME.fullmatch(name))
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file over another; on Windows a reader may hold that for a moment."""
+    for _ in range(_REPLACE_TRIES if sys.platform == "win32" else 0):
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(0.01)
+        else:
+            return
+    source.replace(target)
 
 
 def make_private(path: Path) -> None:
@@ -219,10 +239,11 @@ def make_private(path: Path) -> None:
     _check_private(path, found, stat.S_ISDIR, "directory")
 
 
-def _check_private(path: Path, found: os.stat_result, is_kind: object, kind: str) -> None:
+def _check_private(
+    path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str
+) -> None:
     if sys.platform == "win32":  # the profile directory's access list is what protects it
         return
-    assert callable(is_kind)
     reason = None
     if stat.S_ISLNK(found.st_mode):
         reason = "is a symbolic link"

@@ -211,6 +211,7 @@ def _spawn(project: Project, cache: CacheDirectory, timeout_s: float) -> None:
                 stdout=log_fd,
                 stderr=log_fd,
                 env=env,
+                cwd=cache.path,  # it must not keep the test's directory from being deleted
                 creationflags=flags,
             )
             _reap(process)

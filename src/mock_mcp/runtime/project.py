@@ -64,8 +64,17 @@ def resolve_project_root(start_dir: str | os.PathLike[str] | None = None) -> Pat
 
     Returns:
         The real path of the root; that of ``start_dir`` itself when no ancestor has a marker.
+
+    Raises:
+        ConfigurationError: The working directory is gone.
     """
-    start = Path(os.path.realpath(Path.cwd() if start_dir is None else start_dir))
+    try:
+        start = Path(os.path.realpath(Path.cwd() if start_dir is None else start_dir))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "The working directory no longer exists; change to another one, or name the project "
+            "with --project-root."
+        ) from None
     if not start.is_dir():
         start = start.parent
     for candidate in (start, *start.parents):
