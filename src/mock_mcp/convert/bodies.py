@@ -22,6 +22,7 @@ from mock_mcp.recordings.format import Headers, RecordedRequest, RecordedRespons
 from mock_mcp.wire.json import check_depth
 
 __all__ = [
+    "MAX_DEPTH",
     "MAX_UNPACKED_BYTES",
     "Budget",
     "base_type",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -39,6 +38,7 @@ from mock_mcp.convert.values import (
     member,
     method_of,
     source_of,
+    within,
 )
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse
 from mock_mcp.recordings.format import (
@@ -205,16 +205,15 @@ def _cookies(headers: Sequence[tuple[str, str]], name: str) -> list[dict[str, An
     """Return the cookies of a header as the archive lists them, beside the header itself."""
     found: list[dict[str, Any]] = []
     for value in (value for key, value in headers if key == name):
-        try:
-            cookies = SimpleCookie(value)
-        except CookieError:
+        first, *rest = (part.strip().partition("=") for part in value.split(";"))
+        if name == "cookie":
+            found += [{"name": key, "value": text} for key, _, text in (first, *rest)]
             continue
-        for key, morsel in cookies.items():
-            cookie: dict[str, Any] = {"name": key, "value": morsel.value}
-            cookie |= {part: morsel[part] for part in ("path", "domain") if morsel[part]}
-            if name == "set-cookie":
-                cookie |= {"httpOnly": bool(morsel["httponly"]), "secure": bool(morsel["secure"])}
-            found.append(cookie)
+        attributes = {key.lower(): text for key, _, text in rest}
+        cookie: dict[str, Any] = {"name": first[0], "value": first[2]}
+        cookie |= {key: attributes[key] for key in ("path", "domain") if key in attributes}
+        flags = {"httpOnly": "httponly" in attributes, "secure": "secure" in attributes}
+        found.append(cookie | flags)
     return found
 
 
@@ -267,11 +266,13 @@ class _Reader:
             raise Unusable("it is a WebSocket, which is not recorded")
         extension = member(entry, EXTENSION, dict, {})
         source = source_of(extension, "live")
-        request = _below(".request", self._request, member(entry, "request", dict))
-        answer = member(entry, "response", dict)
+        asked, answer = member(entry, "request", dict), member(entry, "response", dict)
+        with within(".request"):
+            request = self._request(asked)
         if member(answer, "status", int, 0) <= 0:
             return RecordedInteraction(request, source, error=_failure(answer, extension))
-        response = _below(".response", self._response, request, answer, extension)
+        with within(".response"):
+            response = self._response(request, answer, extension)
         return RecordedInteraction(request, source, response)
 
     def _request(self, fields: Mapping[str, Any]) -> RecordedRequest:
@@ -326,13 +327,6 @@ class _Reader:
         if member(fields, "encoding", str, "") == "base64":
             return from_base64(text)
         return text
-
-
-def _below(place: str, read: Any, *arguments: Any) -> Any:
-    try:
-        return read(*arguments)
-    except Unusable as exc:
-        raise Unusable(exc.reason, place + exc.place) from None
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[tuple[str, str]]:

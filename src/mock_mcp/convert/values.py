@@ -7,7 +7,8 @@ the others are imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 from urllib.parse import SplitResult, urlsplit
@@ -26,6 +27,7 @@ __all__ = [
     "member",
     "method_of",
     "source_of",
+    "within",
 ]
 
 T = TypeVar("T")
@@ -56,6 +58,15 @@ class Unusable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.place = place
+
+
+@contextlib.contextmanager
+def within(place: str) -> Iterator[None]:
+    """Put a place before that of whatever is unusable inside."""
+    try:
+        yield
+    except Unusable as exc:
+        raise Unusable(exc.reason, place + exc.place) from None
 
 
 @dataclass(frozen=True, slots=True)

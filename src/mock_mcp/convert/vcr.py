@@ -18,7 +18,7 @@ from mock_mcp.convert.bodies import (
     recorded_response,
 )
 from mock_mcp.convert.errors import ConversionError
-from mock_mcp.convert.values import Conversion, Unusable, http_url, member, method_of
+from mock_mcp.convert.values import Conversion, Unusable, http_url, member, method_of, within
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, RecordedResponse
 
 __all__ = ["from_vcr"]
@@ -56,14 +56,11 @@ def _interaction(
 ) -> RecordedInteraction:
     if not isinstance(fields, dict):
         raise Unusable("it must be an object")
-    try:
-        request = _request(member(fields, "request", dict))
-    except Unusable as exc:
-        raise Unusable(exc.reason, f".request{exc.place}") from None
-    try:
-        response, change = _response(member(fields, "response", dict), request, budget)
-    except Unusable as exc:
-        raise Unusable(exc.reason, f".response{exc.place}") from None
+    asked, told = member(fields, "request", dict), member(fields, "response", dict)
+    with within(".request"):
+        request = _request(asked)
+    with within(".response"):
+        response, change = _response(told, request, budget)
     if change is not None:
         conversion.lose(f"{place}.response", change)
     return RecordedInteraction(request, "live", response)

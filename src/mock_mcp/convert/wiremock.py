@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import msgspec
 
 from mock_mcp.convert.bodies import (
+    MAX_DEPTH,
     base_type,
     from_base64,
     header,
@@ -39,7 +40,9 @@ from mock_mcp.convert.values import (
     member,
     method_of,
     source_of,
+    within,
 )
+from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.exchange import FailureKind, decode_body
 from mock_mcp.recordings.format import (
     Headers,
@@ -50,7 +53,7 @@ from mock_mcp.recordings.format import (
     Recording,
 )
 from mock_mcp.recordings.redact import PLACEHOLDER
-from mock_mcp.wire.json import encode
+from mock_mcp.wire.json import decode, encode
 
 __all__ = ["BASE_URL", "from_wiremock", "to_wiremock"]
 
@@ -384,13 +387,15 @@ class _Reader:
             raise Unusable("it must be an object")
         own = member(member(stub, "metadata", dict, {}), _METADATA, dict, {})
         source = source_of(own, "hand")
-        request = self._request(member(stub, "request", dict), own)
-        answer = member(stub, "response", dict)
+        asked, answer = member(stub, "request", dict), member(stub, "response", dict)
+        with within(".request"):
+            request = self._request(asked, own)
         if stub.get("postServeActions") or stub.get("serveEventListeners"):
             self._lose("", "what it does after answering is not done in a replay")
-        if "fault" in answer:
-            return RecordedInteraction(request, source, error=self._failure(answer, own))
-        return RecordedInteraction(request, source, self._response(request, answer, own))
+        with within(".response"):
+            if "fault" in answer:
+                return RecordedInteraction(request, source, error=self._failure(answer, own))
+            return RecordedInteraction(request, source, self._response(request, answer, own))
 
     def _lose(self, place: str, reason: str) -> None:
         self._conversion.lose(self._place + place, reason)
@@ -400,10 +405,10 @@ class _Reader:
     def _request(self, fields: Mapping[str, Any], own: Mapping[str, Any]) -> RecordedRequest:
         unknown = sorted(fields.keys() - _REQUEST_FIELDS)
         if unknown:
-            raise Unusable("a pattern that a recording cannot hold", f".request.{unknown[0]}")
+            raise Unusable("a pattern that a recording cannot hold", f".{unknown[0]}")
         method = fields.get("method")
         if not isinstance(method, str) or method.upper() == "ANY":
-            raise Unusable("it answers several methods; a recorded call has one", ".request.method")
+            raise Unusable("it answers several methods; a recorded call has one", ".method")
         url = self._origin(fields, own) + self._target(fields)
         http_url(url)
         headers = self._headers(member(fields, "headers", dict, {}), own)
@@ -415,7 +420,7 @@ class _Reader:
         if host is None:
             origin = own.get("origin")
             return origin if isinstance(origin, str) else self._base_url
-        name = _exact(host, ".request.host") if isinstance(host, dict) else str(host)
+        name = _exact(host, ".host") if isinstance(host, dict) else str(host)
         scheme = member(fields, "scheme", str, urlsplit(self._base_url).scheme)
         port = member(fields, "port", int, 0)
         return f"{scheme}://{name}{f':{port}' if port else ''}"
@@ -427,17 +432,17 @@ class _Reader:
         if not path and (template := member(fields, "urlPathTemplate", str, "")):
             path = template
             for name, pattern in member(fields, "pathParameters", dict, {}).items():
-                value = _exact(pattern, f".request.pathParameters.{name}")
+                value = _exact(pattern, f".pathParameters.{name}")
                 path = path.replace(f"{{{name}}}", quote(value, safe=""))
             if "{" in path:
-                raise Unusable("it answers many paths", ".request.urlPathTemplate")
+                raise Unusable("it answers many paths", ".urlPathTemplate")
         if not path.startswith("/"):
             names = [name for name in _PATTERNS if name in fields]
-            place = f".request.{names[0]}" if names else ".request"
+            place = f".{names[0]}" if names else ""
             raise Unusable("it answers many URLs; a recorded call has one", place)
         query: list[tuple[str, str]] = []
         for name, pattern in member(fields, "queryParameters", dict, {}).items():
-            place = f".request.queryParameters.{name}"
+            place = f".queryParameters.{name}"
             query += [(name, value) for value in _exact_values(pattern, place)]
         if not query:
             return path
@@ -463,7 +468,7 @@ class _Reader:
         content_type = header(headers, "content-type")
         if form := member(fields, "formParameters", dict, {}):
             values = {
-                name: _exact_values(pattern, f".request.formParameters.{name}")
+                name: _exact_values(pattern, f".formParameters.{name}")
                 for name, pattern in form.items()
             }
             headers.setdefault("content-type", _FORM)
@@ -473,16 +478,19 @@ class _Reader:
             headers.setdefault("content-type", "multipart/form-data")
             return {
                 "$multipart": [
-                    _read_part(part, f".request.multipartPatterns[{index}]")
+                    _read_part(part, f".multipartPatterns[{index}]")
                     for index, part in enumerate(parts)
                 ]
             }
         patterns = member(fields, "bodyPatterns", list, [])
         if not patterns:
             return msgspec.UNSET
+        for name in ("ignoreExtraElements", "ignoreArrayOrder", "caseInsensitive"):
+            if isinstance(patterns[0], dict) and patterns[0].get(name):
+                self._lose(f".request.bodyPatterns[0].{name}", "a recorded body is compared whole")
         if len(patterns) > 1:
-            raise Unusable("only one pattern of a body can be recorded", ".request.bodyPatterns")
-        return _body_of(patterns[0], ".request.bodyPatterns[0]", content_type)
+            raise Unusable("only one pattern of a body can be recorded", ".bodyPatterns")
+        return _body_of(patterns[0], ".bodyPatterns[0]", content_type)
 
     # -- The response -------------------------------------------------------------------------
 
@@ -490,7 +498,7 @@ class _Reader:
         self, request: RecordedRequest, fields: Mapping[str, Any], own: Mapping[str, Any]
     ) -> RecordedResponse:
         if "proxyBaseUrl" in fields:
-            raise Unusable("it passes the call on to a server", ".response.proxyBaseUrl")
+            raise Unusable("it passes the call on to a server", ".proxyBaseUrl")
         for name in sorted(fields.keys() - _RESPONSE_FIELDS):
             self._lose(f".response.{name}", "it is not done in a replay")
         status = member(fields, "status", int, 200)
@@ -498,7 +506,7 @@ class _Reader:
         pairs: list[tuple[str, str]] = []
         for name, values in member(fields, "headers", dict, {}).items():
             if not _is_header(values):
-                raise Unusable("it must be text, or a list of texts", f".response.headers.{name}")
+                raise Unusable("it must be text, or a list of texts", f".headers.{name}")
             pairs += [(name, v) for v in (values if isinstance(values, list) else [values])]
         response, change = recorded_response(
             request,
@@ -522,17 +530,13 @@ class _Reader:
         if "jsonBody" in fields:
             return encode(fields["jsonBody"])
         if "base64Body" in fields:
-            try:
+            with within(".base64Body"):
                 return from_base64(member(fields, "base64Body", str))
-            except Unusable as exc:
-                raise Unusable(exc.reason, ".response.base64Body") from None
         if name := member(fields, "bodyFileName", str, ""):
             if self._read is None:
-                raise Unusable(f"its body is in the file {name!r}", ".response.bodyFileName")
-            try:
+                raise Unusable(f"its body is in the file {name!r}", ".bodyFileName")
+            with within(".bodyFileName"):
                 return self._read(name)
-            except Unusable as exc:
-                raise Unusable(exc.reason, ".response.bodyFileName") from None
         return member(fields, "body", str, "").encode()
 
     def _delay(self, fields: Mapping[str, Any]) -> float | None:
@@ -552,7 +556,7 @@ class _Reader:
         if fault == "EMPTY_RESPONSE":
             self._lose(".response.fault", "recorded as a connection that was reset")
         elif fault != "CONNECTION_RESET_BY_PEER":
-            raise Unusable("a failure that cannot be recorded", ".response.fault")
+            raise Unusable("a failure that cannot be recorded", ".fault")
         message = own.get("message")
         return RecordedFailure(
             str(FailureKind.RESET), message if isinstance(message, str) else None
@@ -571,7 +575,7 @@ def _is_header(value: Any) -> bool:
 def _exact(pattern: Any, place: str) -> str:
     """Return the only text that a pattern admits."""
     if isinstance(pattern, dict):
-        if isinstance(text := pattern.get("equalTo"), str) and not pattern.get("caseInsensitive"):
+        if isinstance(text := pattern.get("equalTo"), str):
             return text
         if pattern.get("matches") == _ANYTHING:  # what `_equal` writes for a secret
             return PLACEHOLDER
@@ -588,8 +592,6 @@ def _body_of(pattern: Any, place: str, content_type: str | None) -> Any:
     """Return the only body that a pattern admits, as recordings hold it."""
     if isinstance(pattern, dict):
         if "equalToJson" in pattern:
-            if pattern.get("ignoreExtraElements"):
-                raise Unusable("it ignores extra fields; a recorded body is whole", place)
             return _json_of(pattern["equalToJson"], place)
         if isinstance(binary := pattern.get("binaryEqualTo"), str):
             content = from_base64(binary)
@@ -605,9 +607,9 @@ def _body_of(pattern: Any, place: str, content_type: str | None) -> Any:
 def _json_of(value: Any, place: str) -> Any:
     if isinstance(value, str):
         try:
-            value = msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError):
-            raise Unusable("`equalToJson` is not JSON", place) from None
+            value = decode(value.encode(), MAX_DEPTH)
+        except (InvalidMessage, LimitExceeded) as exc:
+            raise Unusable(f"`equalToJson` cannot be read: {exc.message}", place) from None
     return _replaced(value, _IGNORED, PLACEHOLDER)
 
 
