@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
@@ -79,9 +80,10 @@ def echo(path: str, request_bytes: int, answer_bytes: int) -> None:
             await asyncio.sleep(0.01)
         reader, writer = await asyncio.open_unix_connection(path)
         answer = b"x" * answer_bytes
-        while True:
-            await reader.readexactly(request_bytes)
-            writer.write(answer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readexactly(request_bytes)
+                writer.write(answer)
 
     asyncio.run(work())
 
@@ -245,6 +247,80 @@ async def provide_us(control, calls: int) -> float:
     return statistics.median(times) * 1e6
 
 
+async def throughput(root: str, cache: str, batches: int) -> float:
+    """Return batches a second with 64 waiting at a time and two responders."""
+    info = ensure_daemon_running(root, cache_dir=cache)
+    responders = [SPAWN.Process(target=respond, args=(info, 0), daemon=True) for _ in range(2)]
+    for responder in responders:
+        responder.start()
+    async with connect(project_root=root, cache_dir=cache, enabled=True) as client:
+        await client.request_mock("/warm")
+
+        async def one_after_another(count: int) -> None:
+            for _ in range(count):
+                await client.request_mock("/u")
+
+        began = time.perf_counter()
+        await asyncio.gather(*(one_after_another(batches // 64) for _ in range(64)))
+        took = time.perf_counter() - began
+        total = (await status(info)).total_batches
+    for responder in responders:
+        responder.terminate()
+        responder.join()
+    return min(total - 1, batches) / took
+
+
+async def status(info):
+    async with DaemonClient.of(info) as control:
+        return await control.get_status()
+
+
+async def many_runs(root: str, cache: str, runs: int, batches: int, calls: int) -> dict:
+    """Time listRuns with many connected runs, each with some parked batches."""
+    from websockets.asyncio.client import unix_connect
+
+    info = ensure_daemon_running(root, cache_dir=cache)
+    async with contextlib.AsyncExitStack() as stack, DaemonClient.of(info) as control:
+        for run in range(runs):
+            socket = await stack.enter_async_context(
+                unix_connect(info.ipc_path, "ws://bench/test", compression=None)
+            )
+            hello = {"type": "HELLO_TEST", "token": info.token, "runId": f"r{run}", "pid": 1}
+            await socket.send(json.dumps({**hello, "cwd": "/"}))
+            for number in range(batches):
+                request = {"requestId": f"q{number}", "endpoint": "/u", "method": "GET"}
+                await socket.send(json.dumps({"type": "BATCH_MOCK_REQUEST", "requests": [request]}))
+        while (await control.get_status()).pending < runs * batches:
+            await asyncio.sleep(0.05)
+        return {
+            "runs": runs,
+            "parked": runs * batches,
+            "list_runs_us": await median_us(calls, control.list_runs),
+            "get_status_us": await median_us(calls, control.get_status),
+        }
+
+
+async def adapter_status(directory: Path, daemons: int, calls: int) -> float:
+    """Return the median microseconds of the tool get_status over so many live daemons."""
+    from mcp import Client
+
+    from mock_mcp.adapter.server import Adapter
+
+    cache = str(directory / "a")
+    infos = []
+    for number in range(daemons):
+        root = directory / f"project{number}"
+        root.mkdir(exist_ok=True)
+        infos.append(ensure_daemon_running(root, cache_dir=cache))
+    adapter = Adapter(project_root=directory / "project0", cache_dir=cache)
+    async with Client(adapter.server()) as client:
+        await client.call_tool("get_status", {})
+        taken = await median_us(calls, lambda: client.call_tool("get_status", {}))
+    for info in infos:
+        kill(info)
+    return taken
+
+
 async def median_us(calls: int, function) -> float:
     times = []
     for _ in range(calls):
@@ -303,6 +379,18 @@ def main() -> None:
         report["bare relay, 50 x 2 KB"] = asyncio.run(
             through_relay(max(20, rounds // 10), 104_000, 2500)
         )
+        report["throughput, 64 waiting, batches/s"] = asyncio.run(
+            throughput(root, cache, 640 if options.quick else 12_800)
+        )
+        runs = asyncio.run(
+            many_runs(root, cache, *((50, 5, 20) if options.quick else (1000, 10, 50)))
+        )
+        report["listRuns, " + f"{runs['runs']} runs, {runs['parked']} parked, ms"] = (
+            runs["list_runs_us"] / 1000
+        )
+        for daemons in (1, 3 if options.quick else 20):
+            taken = asyncio.run(adapter_status(Path(directory), daemons, 20))
+            report[f"adapter's get_status, daemons: {daemons}, ms"] = taken / 1000
         report["parked batches"] = asyncio.run(
             queue_depth(root, cache, depths, 20 if options.quick else 200)
         )

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -55,8 +57,14 @@ def run(options: argparse.Namespace) -> int:
             f"The demo needs {', '.join(missing)}: install it with `pip install 'mock-mcp[demo]'`."
         )
     directory = Path(tempfile.mkdtemp(prefix="mock-mcp-demo-")).resolve()
+    story = _Story(directory)
     try:
-        asyncio.run(_Story(directory).tell())
+        asyncio.run(story.tell())
+    except BaseException:
+        if not story.is_interrupted:
+            raise
+        print("\nInterrupted; cleaned up.")
+        return 130
     finally:
         if options.keep:
             print(f"The project is kept in {directory}.")
@@ -86,8 +94,10 @@ class _Story:
             ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
         )
         self._steps = 0
+        self.is_interrupted = False
 
     async def tell(self) -> None:
+        self._stop_on_signals()
         self._step("A project: the contract of an API, and a test that calls it")
         self._project.mkdir(parents=True)
         self._project.joinpath("pyproject.toml").write_text(_SETTINGS)
@@ -108,6 +118,19 @@ class _Story:
             "\nThat is mock-mcp. Next: put it into your assistant's MCP configuration (see the\n"
             "README), and ask the assistant to serve the mocks of your own tests."
         )
+
+    def _stop_on_signals(self) -> None:
+        """Make Ctrl-C and SIGTERM end the story through its clean-up."""
+        task = asyncio.current_task()
+
+        def stop() -> None:
+            if task is not None and not self.is_interrupted:
+                self.is_interrupted = True
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises by itself
+                asyncio.get_running_loop().add_signal_handler(number, stop)
 
     # -- The steps ---------------------------------------------------------------------------
 
