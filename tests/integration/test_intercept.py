@@ -537,7 +537,9 @@ def test_fifty_tasks_reach_the_exchange_in_one_turn(library: type[Session]) -> N
     with install(exchange), library() as session:
 
         async def run() -> list[Outcome]:
-            calls = [Call("POST", f"{API}/{n}", json=n) for n in range(50)]
+            bodies: list[dict[str, Any]] = [{"json": 1}, {}, {"form": {"a": "b"}}, {"file": b"x"}]
+            calls = [Call("POST", f"{API}/{n}", **bodies[n % 4]) for n in range(49)]
+            calls.append(Call("GET", f"{API}/", chunks=chunks_of(*CHUNKS)))
             return await asyncio.gather(*(session.fetch_async(call) for call in calls))
 
         outcomes = session.runner.run(run())
