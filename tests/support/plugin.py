@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -125,7 +126,8 @@ class PluginProject:
             return Result(self._pytester.runpytest_inprocess(*UNUSED_PLUGINS, *arguments))
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "pytest", *arguments]
+        unused = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+        return [sys.executable, "-m", "pytest", *unused, *arguments]
 
     def environment(self, **env: str) -> dict[str, str]:
         return {**os.environ, "COLUMNS": "120", **env}
@@ -148,6 +150,23 @@ class PluginProject:
                 0.0,
             )
         )
+
+    @contextlib.contextmanager
+    def start(self, *arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+        """Start pytest in a process of its own; it is killed at the end."""
+        command = self.command("-p", "no:cacheprovider", *arguments)
+        with subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=self.environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def record(self, *arguments: str) -> None:
         """Record what is missing, with answers sampled from the contract."""
@@ -201,9 +220,18 @@ class ScriptedAssistant:
         """Begin to answer."""
         self._task = self.daemon.run(self._begin())
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Answer no more; the daemon stays."""
         if self._task is not None:
             self.daemon.run(self._end(self._task))
+            self._task = None
+
+    def status(self) -> Any:
+        """Return what the daemon says of itself."""
+        return self.daemon.control.call("getStatus")
+
+    def close(self) -> None:
+        self.leave()
         self.daemon.close()
 
     def _default(self, request: dict[str, Any]) -> dict[str, Any]:

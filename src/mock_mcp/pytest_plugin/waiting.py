@@ -26,6 +26,8 @@ __all__ = ["WaitingDisplay"]
 _POLL_S = 0.5
 _STEPS_S = (1.0, 10.0, 30.0, 60.0)
 """When something that waits is spoken of; the last step repeats."""
+_SPELL_S = 5.0
+"""How long nothing must wait before the steps begin anew: an assistant that works is not noise."""
 _SHOWN = 3
 
 
@@ -44,6 +46,7 @@ class WaitingDisplay:
         self._runs = runs
         self._seen: dict[str, float] = {}
         self._told = 0
+        self._waited_at = 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._out = _copy_of_output() if reporter.verbosity >= -1 else None
@@ -92,8 +95,10 @@ class WaitingDisplay:
         """Speak of what waits if its next step is reached."""
         self._seen = {batch.batch_id: self._seen.get(batch.batch_id, now) for batch in batches}
         if not batches:
-            self._told = 0
             return
+        if now - self._waited_at > _SPELL_S:
+            self._told = 0
+        self._waited_at = now
         waited_s = now - min(self._seen.values())
         beyond = self._told - len(_STEPS_S) + 1
         due_s = _STEPS_S[self._told] if beyond <= 0 else _STEPS_S[-1] * (beyond + 1)
@@ -107,11 +112,10 @@ class WaitingDisplay:
         terminal = self._reporter.config.get_terminal_writer()
         text = "\n".join(terminal.markup(line, yellow=True) for line in lines)
         before = "\n" if terminal.width_of_current_line else ""
-        if self._reporter.currentfspath:  # then the reporter begins a line, and names the test
+        # The reporter begins its next line with the name of the file, or in verbose mode now.
+        after = "" if self._reporter.currentfspath and self._reporter.verbosity > 0 else "\n"
+        if self._reporter.currentfspath:
             self._reporter.currentfspath = None
-            after = ""
-        else:
-            after = "\n"
         self._out.write(f"{before}{text}{after}")
         self._out.flush()
 

@@ -1,0 +1,287 @@
+"""A scope without pytest, and `mock_mcp.intercept`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import mock_mcp
+from mock_mcp.errors import ConfigurationError, ContractViolation, MockMcpDisabled
+from mock_mcp.exchange import NetworkBlocked
+from mock_mcp.recordings.miss import RecordingMiss
+from mock_mcp.runtime.project import Project
+from mock_mcp.scope import (
+    Polices,
+    Scope,
+    ScopeSettings,
+    UnusedResponse,
+    make_settings,
+    resolve_mode,
+)
+
+USERS = "https://api.test/users/1"
+SCHEMA = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CI", "MOCK_MCP"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def document(project: Path) -> Path:
+    """The project's contract: one operation."""
+    answer = {"200": {"description": "", "content": {"application/json": {"schema": SCHEMA}}}}
+    path = project / "openapi.json"
+    path.write_text(
+        json.dumps(
+            {
+                "openapi": "3.1.0",
+                "info": {"title": "t", "version": "1"},
+                "servers": [{"url": "https://api.test"}],
+                "paths": {"/users/1": {"get": {"responses": answer}}},
+            }
+        )
+    )
+    (project / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["openapi.json"]\n')
+    return path
+
+
+@pytest.fixture
+def file(project: Path, document: Path, cache_dir: Path) -> Path:
+    return project / "checkout.py"
+
+
+def scope(project: Path, **settings: Any) -> Scope:
+    return Scope(None, make_settings(settings), polices=Polices(Project.resolve(project)))
+
+
+# -- mock_mcp.intercept -----------------------------------------------------------------------
+
+
+def test_a_block_is_recorded_and_replayed(file: Path) -> None:
+    with mock_mcp.intercept("buy", file=file, mode="once", source="example") as mocks:
+        first = httpx.get(USERS).json()
+    assert [call.source for call in mocks.calls] == ["example"]
+    assert (file.parent / "__mocks__/checkout/buy.json").is_file()
+    with mock_mcp.intercept("buy", file=file) as mocks:
+        assert httpx.get(USERS).json() == first
+    assert [call.source for call in mocks.calls] == ["recording"]
+
+
+def test_a_block_that_raises_is_not_recorded(file: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        mock_mcp.intercept("buy", file=file, mode="once", source="example"),
+    ):
+        assert 1 / (httpx.get(USERS).status_code - 200)
+    assert not (file.parent / "__mocks__").exists()
+
+
+def test_a_block_raises_what_its_code_swallowed(file: Path) -> None:
+    with (
+        pytest.raises(RecordingMiss) as caught,
+        mock_mcp.intercept("buy", file=file),
+        contextlib.suppress(RecordingMiss),
+    ):
+        httpx.get(USERS)
+    assert "mode='new_episodes' given to intercept('buy')" in caught.value.repair
+
+
+def test_blocks_nest(file: Path) -> None:
+    with (
+        mock_mcp.intercept("outer", file=file, hosts=["outer.test"], contract="off") as outer,
+        mock_mcp.intercept("inner", file=file, hosts=["inner.test"], contract="off") as inner,
+    ):
+        outer.add_response("GET", "/", "outer")
+        inner.add_response("GET", "/", "inner")
+        assert httpx.get("https://inner.test/").json() == "inner"
+        assert httpx.get("https://outer.test/").json() == "outer"
+        assert [len(inner.calls), len(outer.calls)] == [1, 1]
+
+
+def test_inside_async_code(file: Path) -> None:
+    async def buy() -> list[Any]:
+        with mock_mcp.intercept("buy", file=file, mode="once", source="example"):
+            async with httpx.AsyncClient() as client:
+                answers = await asyncio.gather(*(client.get(USERS) for _ in range(3)))
+        return [answer.json() for answer in answers]
+
+    assert len(asyncio.run(buy())) == 3
+
+
+def test_the_callers_file_is_found_at_the_call(cache_dir: Path, project: Path) -> None:
+    script = project / "script.py"
+    script.write_text(
+        "import contextlib, mock_mcp, httpx\n"
+        "block = mock_mcp.intercept('buy', mode='once', contract='off')\n"
+        "with contextlib.ExitStack() as stack:\n"
+        "    mocks = stack.enter_context(block)\n"
+        "    print(mocks.file.path)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.strip() == str(project / "__mocks__/script/buy.json")
+
+
+def test_a_caller_without_a_file_must_name_one() -> None:
+    with pytest.raises(ConfigurationError, match="name one with file="):
+        eval("mock_mcp.intercept('buy')", {"mock_mcp": mock_mcp})
+
+
+def test_an_unknown_setting_is_named(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'colour' is no setting of mock-mcp"):
+        mock_mcp.intercept("buy", file=file, colour=1)
+
+
+def test_an_assistant_is_asked_in_a_block(file: Path, start_daemon: Any, monkeypatch: Any) -> None:
+    from mock_mcp.control.client import DaemonClient
+    from mock_mcp.types import Mock
+
+    daemon = start_daemon()
+
+    async def serve() -> None:
+        async with DaemonClient.of(daemon.info) as client:
+            await client.wait_for_batch(15_000)
+            claim = await client.claim_next_batch("scripted")
+            assert claim is not None
+            mock = Mock(claim.requests[0]["requestId"], {"id": 7})
+            await client.provide_batch("scripted", claim.batch_id, claim.claim_token, [mock])
+
+    monkeypatch.setenv("MOCK_MCP", "1")
+    serving = asyncio.run_coroutine_threadsafe(serve(), daemon._loop)
+    with mock_mcp.intercept("buy", file=file):
+        assert httpx.get(USERS).json() == {"id": 7}
+    serving.result(15)
+    monkeypatch.delenv("MOCK_MCP")
+    with mock_mcp.intercept("buy", file=file):
+        assert httpx.get(USERS).json() == {"id": 7}
+
+
+# -- Scope ------------------------------------------------------------------------------------
+
+
+def test_without_a_recording_only_answers_by_hand_are_known(project: Path) -> None:
+    mocks = scope(project)
+    mocks.add_response("get", "/users/1", {"id": 1})
+    assert mocks.request_mock("/users/1").data == {"id": 1}
+    with pytest.raises(MockMcpDisabled, match="add_response gives one"):
+        mocks.request_mock("/users/2")
+    with pytest.raises(MockMcpDisabled):
+        mocks.verify()
+
+
+def test_a_failure_can_be_expected(project: Path, document: Path, cache_dir: Path) -> None:
+    mocks = scope(project)
+    with pytest.raises(ContractViolation):
+        mocks.request_mock("https://api.test/nowhere")
+    mocks.failures.clear()
+    mocks.verify()
+
+
+def test_documents_add_up(project: Path, document: Path, cache_dir: Path) -> None:
+    (project / "pyproject.toml").write_text("")
+    more = project / "more.json"
+    more.write_text(document.read_text().replace("api.test", "more.test"))
+    mocks = scope(project, mode="once", source="example")
+    mocks.openapi(document)
+    mocks.openapi(more)
+    for host in ("api.test", "more.test"):
+        assert "id" in mocks.request_mock(f"https://{host}/users/1").data
+
+
+def test_scopes_share_their_contracts(project: Path, document: Path, cache_dir: Path) -> None:
+    polices = Polices(Project.resolve(project))
+    assert polices.get((), None) is polices.get((), None)
+    assert polices.get((document,), None) is not polices.get((), None)
+
+
+def test_an_answer_by_hand_is_used_up(project: Path) -> None:
+    mocks = scope(project)
+    mocks.add_response("GET", "/users/*", sequence=["a", "b"])
+    assert [mocks.request_mock("/users/1").data, mocks.request_mock("/users/2?x=1").data] == [
+        "a",
+        "b",
+    ]
+    with pytest.raises(MockMcpDisabled):
+        mocks.request_mock("/users/3")
+
+
+def test_an_unused_answer_by_hand_fails(project: Path) -> None:
+    mocks = scope(project)
+    mocks.add_response("GET", "/users/1", optional=True)
+    mocks.verify()
+    mocks.add_response("GET", "/users/2")
+    with pytest.raises(UnusedResponse, match="'/users/2'"):
+        mocks.verify()
+
+
+def test_a_refused_connection_is_a_failure(project: Path) -> None:
+    mocks = scope(project)
+    mocks.blocked(NetworkBlocked("refused"))
+    with pytest.raises(NetworkBlocked):
+        mocks.verify()
+
+
+# -- Settings ---------------------------------------------------------------------------------
+
+
+def test_a_list_of_one_may_be_written_without_it() -> None:
+    made = make_settings({"hosts": "api.test", "openapi": {"path": "x"}, "redact": False})
+    assert made == ScopeSettings(hosts=("api.test",), openapi=({"path": "x"},), redact=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mode", "x"),
+        ("source", None),
+        ("timeout_s", True),
+        ("timeout_s", float("inf")),
+        ("instructions", ""),
+        ("contract", "x"),
+        ("hosts", [None]),
+        ("passthrough", None),
+        ("before_match", "x"),
+    ],
+)
+def test_a_wrong_value_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name.removesuffix("_s")):
+        make_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen", "env", "mode"),
+    [
+        (None, None, {}, "none"),
+        (None, "all", {}, "none"),
+        (None, None, {"MOCK_MCP": "1"}, "once"),
+        (None, "all", {"MOCK_MCP": "1"}, "all"),
+        (None, "all", {"MOCK_MCP": "1", "CI": "true"}, "none"),
+        (None, None, {"MOCK_MCP": "1", "CI": "0"}, "once"),
+        (None, None, {"MOCK_MCP": "1", "CI": ""}, "once"),
+        (None, None, {"MOCK_MCP": "0"}, "none"),
+        ("rewrite", "all", {"CI": "1"}, "rewrite"),
+        ("none", "all", {"MOCK_MCP": "1"}, "none"),
+    ],
+)
+def test_the_mode_that_holds(
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str | None,
+    chosen: str | None,
+    env: dict[str, str],
+    mode: str,
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert resolve_mode(asked, chosen, asks_contract=False) == mode
