@@ -71,6 +71,7 @@ def patch_connections(
         with lock:
             for connection in in_memory:
                 if isinstance(connection.sock, MemorySocket):
+                    connection.sock.close()
                     connection.sock = None
 
     def connecting(original: Any) -> Any:

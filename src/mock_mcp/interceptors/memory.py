@@ -159,6 +159,11 @@ class MemorySocket:
         pending, self._pending = self._pending, None
         return io.BufferedReader(_Reply(pending, self._timeout_s))
 
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue`` before it writes the body."""
+        return self._reader.expects_continue
+
     def settimeout(self, timeout: float | None) -> None:
         """Set the read timeout in seconds."""
         self._timeout_s = timeout

@@ -9,6 +9,7 @@ in urllib3's place, has other connections and is left alone; see `mock_mcp.inter
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 from types import ModuleType
 from typing import Any
@@ -41,7 +42,8 @@ def patch(urllib3: ModuleType, patches: Patches) -> None:
             except TransportFailure as failure:
                 raise _error(urllib3.exceptions, failure, self) from failure
             response = original(self, *args, **kwargs)
-            self.sock = None  # it cannot be polled, so it is not kept
+            sock.close()  # a pool could not tell whether it is still alive
+            self.sock = None
             return response
 
         return getresponse
@@ -51,9 +53,13 @@ def patch(urllib3: ModuleType, patches: Patches) -> None:
 
 
 class _Socket(MemorySocket):
-    """A socket that keeps the request until the response is read."""
+    """A socket that keeps the request until the response is read.
+
+    botocore polls it for ``100 Continue`` before it writes a body, so it can be polled.
+    """
 
     _request: HttpRequest | None = None
+    _polled: tuple[socket.socket, socket.socket] | None = None
 
     def written(self, request: HttpRequest) -> None:
         self._request = request
@@ -63,6 +69,25 @@ class _Socket(MemorySocket):
         request, self._request = self._request, None
         if request is not None:
             self.ask(request)
+
+    def makefile(self, mode: str = "rb", *args: Any, **kwargs: Any) -> io.BufferedReader:
+        if self.expects_continue:
+            return io.BufferedReader(io.BytesIO(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        return super().makefile(mode, *args, **kwargs)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while the client waits for ``100 Continue``."""
+        if self._polled is None:
+            self._polled = socket.socketpair()
+            if self.expects_continue:
+                self._polled[1].send(b"!")
+        return self._polled[0].fileno()
+
+    def close(self) -> None:
+        super().close()
+        polled, self._polled = self._polled, None
+        for end in polled or ():
+            end.close()
 
 
 def _error(errors: Any, failure: TransportFailure, connection: Any) -> Exception:

@@ -97,3 +97,29 @@ def test_pools_work_after_the_end() -> None:
     finally:
         server.close()
     assert len(server.requests) == 2
+
+
+def test_a_client_that_waits_for_100_continue() -> None:
+    """As botocore does, for bodies to S3; it reads the socket itself."""
+    head = b"PUT / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    exchange = FakeExchange()
+    with install(exchange):
+        connection = urllib3.connection.HTTPConnection("a.test")
+        connection.connect()
+        sock = connection.sock
+        sock.sendall(head)
+        assert urllib3.util.wait.wait_for_read(sock, 30)
+        assert sock.makefile("rb", 0).read() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"body")
+        sock.ask_now()
+        assert sock.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        connection.close()
+    assert exchange.requests[0].body == b"body"
+
+
+def test_a_connection_that_waits_is_alive() -> None:
+    with install(FakeExchange()):
+        connection = urllib3.connection.HTTPSConnection("a.test")
+        connection.connect()
+        assert not urllib3.util.connection.is_connection_dropped(connection)
+        connection.close()
