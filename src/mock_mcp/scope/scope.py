@@ -16,6 +16,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -54,6 +55,12 @@ __all__ = ["Polices", "Scope"]
 _FOR_ASSISTANT = Redaction(request_headers=["*"])
 _WARNED_FRAMES = 6
 """Frames between the check that warns and the HTTP library's call."""
+
+
+@lru_cache(maxsize=16)
+def _redaction(names: tuple[str, ...] | None) -> Redaction:
+    """Return the redaction of a setting: more names of secret fields, or None for none at all."""
+    return Redaction(names=names or (), enabled=names is not None)
 
 
 class Polices:
@@ -128,12 +135,11 @@ class Scope:
         self._hand: list[HandWritten] = []
         self._may_obtain = settings.mode != "none"
         if place is not None:
-            redact = settings.redact
             self.file = RecordingFile(
                 place.path,
                 place.test,
                 matching=Matching(settings.match, settings.ignore, settings.before_match),
-                redaction=Redaction(names=redact or (), enabled=redact is not None),
+                redaction=_redaction(settings.redact),
                 before_record=settings.before_record,
             )
             if settings.mode == "once" and self.file.exists():
