@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         reason = f"{options.out} cannot be written ({exc.strerror or exc})."
         raise ConfigurationError(reason) from None
-    print(f"{options.out}: {exported} of {calls} calls of {len(recordings)} recordings")
+    of = f"{len(recordings)} recording{'' if len(recordings) == 1 else 's'}"
+    print(f"{options.out}: {exported} of {calls} calls of {of}")
     return 0
 
 

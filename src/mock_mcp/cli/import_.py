@@ -158,7 +158,8 @@ def _text(
             yield from lines
             yield ""
     if elsewhere:
-        yield f"{elsewhere} calls to other hosts were left out."
+        calls = "call to another host was" if elsewhere == 1 else "calls to other hosts were"
+        yield f"{elsewhere} {calls} left out."
     unchecked = sum(interaction.contract is None for interaction in accepted)
     count = f"{len(accepted)} call{'' if len(accepted) == 1 else 's'}"
     said = f" ({unchecked} not checked by a contract)" if unchecked else ""

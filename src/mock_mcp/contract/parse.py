@@ -239,7 +239,8 @@ class TreeBuilder:
 
     def error(self, reason: str, line: int | None) -> MockMcpError:
         """Return the error for a place in the file; the reason continues the file's name."""
-        return ContractDocumentError(self.path, "", reason)
+        place = f"line {line}: " if line is not None else ""
+        return ContractDocumentError(self.path, "", place + reason)
 
     def _add(self, value: Any, size: int, event: Any) -> None:
         if event.anchor:
@@ -253,12 +254,12 @@ class TreeBuilder:
         top = self._stack[-1]
         top.size += size
         if top.size > self._max_nodes:
-            raise self._error(event, f"aliases expand to more than {self._max_nodes} values")
+            raise self._error(event, f"holds more than {self._max_nodes} values, aliases expanded")
         if not top.put(value):
             raise self._error(event, "'<<' takes a mapping or a list of mappings")
 
     def _error(self, event: Any, reason: str) -> MockMcpError:
-        return self.error(f"line {_line(event)}: {reason}", _line(event))
+        return self.error(reason, _line(event))
 
 
 def _line(event: Any) -> int:

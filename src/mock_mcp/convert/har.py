@@ -27,12 +27,12 @@ from mock_mcp.convert.bodies import (
     wire_response,
     with_content_type,
 )
-from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.values import (
     EXTENSION,
     Conversion,
     ReadFile,
     Unusable,
+    calls_of,
     delay_of,
     http_url,
     member,
@@ -236,10 +236,8 @@ def from_har(tree: Any, file: str, read: ReadFile | None = None) -> Conversion:
         ConversionError: It is no archive.
     """
     log = tree.get("log") if isinstance(tree, dict) else None
-    entries = log.get("entries") if isinstance(log, dict) else None
-    if not isinstance(entries, list):
-        reason = "it must be a list: a HAR has its calls here"
-        raise ConversionError(file, reason, path="$.log.entries")
+    found = log.get("entries") if isinstance(log, dict) else None
+    entries = calls_of(found, file, "$.log.entries", "a HAR has its calls here")
     conversion = Conversion(file, "har")
     for index, entry in enumerate(entries):
         place = f"$.log.entries[{index}]"

@@ -129,7 +129,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _parse_json(path: Path, content: bytes) -> Any:
-    if _marks(content) > MAX_VALUES and _marks(_TEXT.sub(b"", content)) > MAX_VALUES:
+    if _has_too_many(content):
         raise ConversionError(path, f"it holds more than {MAX_VALUES} values", path="$")
     try:
         return decode(content, MAX_DEPTH)
@@ -139,6 +139,14 @@ def _parse_json(path: Path, content: bytes) -> Any:
         found = _OFFSET.search(exc.message)
         line = content.count(b"\n", 0, int(found[1]) if found else len(content)) + 1
         raise ConversionError(path, _OFFSET.sub("", exc.message), line=line) from None
+
+
+def _has_too_many(content: bytes) -> bool:
+    """Return whether a JSON text holds too many values; looks inside no text of them."""
+    if _marks(content) <= MAX_VALUES:
+        return False
+    texts = (content.count(b'"') - content.count(b'\\"')) // 2
+    return texts > MAX_VALUES // 2 or _marks(_TEXT.sub(b"", content)) > MAX_VALUES
 
 
 def _marks(content: bytes) -> int:

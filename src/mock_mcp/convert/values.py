@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 from urllib.parse import SplitResult, urlsplit
 
+from mock_mcp.convert.errors import ConversionError
 from mock_mcp.recordings.format import RecordedInteraction, Source
 
 __all__ = [
     "EXTENSION",
+    "MAX_CALLS",
     "Conversion",
     "Format",
     "Loss",
     "ReadFile",
     "Unusable",
+    "calls_of",
     "delay_of",
     "http_url",
     "member",
@@ -38,6 +41,9 @@ _SOURCES: tuple[Source, ...] = ("ai", "example", "live", "hand")
 
 EXTENSION = "_mockMcp"
 """Where a HAR entry or a stub's metadata says what their format has no field for."""
+
+MAX_CALLS = 50_000
+"""Calls of one file: bounds the time it takes, and what is said about it."""
 
 ReadFile = Callable[[str], bytes]
 """Returns the content of a file that another one names; raises `Unusable`."""
@@ -98,6 +104,20 @@ class Conversion:
     def lose(self, place: str, reason: str, *, call: bool = False) -> None:
         """Note something that was not carried over."""
         self.losses.append(Loss(self.file, place, reason, call))
+
+
+def calls_of(found: Any, file: str, path: str, what: str) -> list[Any]:
+    """Return the list of a file's calls.
+
+    Raises:
+        ConversionError: It is no list, or longer than `MAX_CALLS`.
+    """
+    if not isinstance(found, list):
+        raise ConversionError(file, f"it must be a list: {what}", path=path)
+    if len(found) > MAX_CALLS:
+        reason = f"it has {len(found)} entries; {MAX_CALLS} are read from one file"
+        raise ConversionError(file, reason, path=path)
+    return found
 
 
 @overload

@@ -17,8 +17,15 @@ from mock_mcp.convert.bodies import (
     recorded_request,
     recorded_response,
 )
-from mock_mcp.convert.errors import ConversionError
-from mock_mcp.convert.values import Conversion, Unusable, http_url, member, method_of, within
+from mock_mcp.convert.values import (
+    Conversion,
+    Unusable,
+    calls_of,
+    http_url,
+    member,
+    method_of,
+    within,
+)
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, RecordedResponse
 
 __all__ = ["from_vcr"]
@@ -36,10 +43,8 @@ def from_vcr(tree: Any, file: str) -> Conversion:
     """
     name = "http_interactions" if isinstance(tree, dict) and "http_interactions" in tree else ""
     name = name or "interactions"
-    listed = tree.get(name) if isinstance(tree, dict) else None
-    if not isinstance(listed, list):
-        reason = "it must be a list: a cassette has its calls here"
-        raise ConversionError(file, reason, path=f"$.{name}")
+    found = tree.get(name) if isinstance(tree, dict) else None
+    listed = calls_of(found, file, f"$.{name}", "a cassette has its calls here")
     conversion = Conversion(file, "vcr")
     budget = Budget()
     for index, fields in enumerate(listed):

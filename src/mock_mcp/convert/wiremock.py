@@ -35,6 +35,7 @@ from mock_mcp.convert.values import (
     Conversion,
     ReadFile,
     Unusable,
+    calls_of,
     delay_of,
     http_url,
     member,
@@ -316,9 +317,8 @@ def from_wiremock(
         raise ConversionError(
             file, "it must be an object: a stub, or one with `mappings`", path="$"
         )
-    listed = tree.get("mappings", [tree])
-    if not isinstance(listed, list):
-        raise ConversionError(file, "it must be a list of stubs", path="$.mappings")
+    found = tree.get("mappings", [tree])
+    listed = calls_of(found, file, "$.mappings", "stubs are here")
     conversion = Conversion(file, "wiremock")
     order = _in_order([stub if isinstance(stub, dict) else {} for stub in listed])
     answered: dict[bytes, str] = {}
@@ -350,8 +350,9 @@ def _in_order(stubs: Sequence[Mapping[str, Any]]) -> list[int]:
     for index in order:
         if isinstance(name := stubs[index].get("scenarioName"), str):
             scenarios.setdefault(name, []).append(index)
+    slot_of = {index: slot for slot, index in enumerate(order)}
     for members in scenarios.values():
-        slots = sorted(order.index(index) for index in members)
+        slots = sorted(slot_of[index] for index in members)
         for slot, index in zip(slots, _along(stubs, members), strict=True):
             order[slot] = index
     return order
@@ -368,7 +369,8 @@ def _along(stubs: Sequence[Mapping[str, Any]], members: Sequence[int]) -> list[i
         here = by_state.pop(state)
         found += here
         state = next((str(n) for i in here if (n := stubs[i].get("newScenarioState"))), "")
-    return [*found, *(index for index in members if index not in set(found))]
+    reached = set(found)
+    return [*found, *(index for index in members if index not in reached)]
 
 
 class _Reader:

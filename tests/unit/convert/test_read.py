@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mock_mcp.convert import read as reading
+from mock_mcp.convert import values
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.read import MAX_FILE_BYTES, format_of, read_conversion, read_tree
 from mock_mcp.errors import MissingExtra
@@ -126,6 +127,17 @@ def test_a_file_of_nothing_but_values(tmp_path, monkeypatch, unit):
     assert "more than 10000 values" in refused(tmp_path / "a.har", content).reason
 
 
+def test_a_file_of_more_calls_than_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(values, "MAX_CALLS", 10)
+    for name, content in [
+        ("$.log.entries", {"log": {"entries": [0] * 11}}),
+        ("$.interactions", {"interactions": [0] * 11}),
+        ("$.mappings", {"mappings": [0] * 11}),
+    ]:
+        error = refused(tmp_path / "a.json", json.dumps(content).encode())
+        assert error.path == name
+
+
 def test_marks_inside_texts_do_not_count(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_VALUES", 1000)
     path = tmp_path / "a.har"
@@ -175,7 +187,7 @@ def test_a_bomb_of_aliases(tmp_path, yaml):
         inner = ", ".join([f"*a{n - 1}"] * 10)
         lines.append(f"a{n}: &a{n} [{inner}]")
     error = refused(tmp_path / "c.yaml", "\n".join(lines).encode())
-    assert "expand to more than" in error.reason
+    assert "aliases expanded" in error.reason
     assert error.line is not None
 
 

@@ -174,6 +174,10 @@ def test_what_stubs_cannot_hold_is_listed(interaction, place, whole):
 # -- In ---------------------------------------------------------------------------------------
 
 
+EMPTY = {"jsonBody": {}}
+GET = {"method": "GET", "url": "/a"}
+
+
 def stub(request: Any = None, response: Any = None, **more: Any) -> dict[str, Any]:
     return {
         "request": {"method": "GET", "url": "/a"} if request is None else request,
@@ -350,30 +354,30 @@ def test_a_stub_that_never_answers_is_listed():
         (stub({"method": "GET", "url": 7}), ".request.url"),
         (stub({"method": "GET", "urlPattern": "/a.*"}), ".request.urlPattern"),
         (stub({"method": "GET", "urlPathTemplate": "/a/{id}"}), ".request.urlPathTemplate"),
-        (stub({"method": "GET", "url": "/a", "cookies": {}}), ".request.cookies"),
-        (stub({"method": "GET", "url": "/a", "customMatcher": {}}), ".request.customMatcher"),
+        (stub(GET | {"cookies": {}}), ".request.cookies"),
+        (stub(GET | {"customMatcher": {}}), ".request.customMatcher"),
         (
             stub({"method": "GET", "urlPath": "/a", "queryParameters": {"b": {"contains": "c"}}}),
             ".request.queryParameters.b",
         ),
         (
-            stub({"method": "GET", "url": "/a", "bodyPatterns": [{"matchesJsonPath": "$.a"}]}),
+            stub(GET | {"bodyPatterns": [{"matchesJsonPath": "$.a"}]}),
             ".request.bodyPatterns[0]",
         ),
         (
-            stub({"method": "GET", "url": "/a", "bodyPatterns": [{"equalTo": "a"}, {}]}),
+            stub(GET | {"bodyPatterns": [{"equalTo": "a"}, {}]}),
             ".request.bodyPatterns",
         ),
         (
-            stub({"method": "GET", "url": "/a", "bodyPatterns": [{"equalToJson": "{"}]}),
+            stub(GET | {"bodyPatterns": [{"equalToJson": "{"}]}),
             ".request.bodyPatterns[0]",
         ),
         (
-            stub({"method": "GET", "url": "/a", "bodyPatterns": [{"equalToJson": "[" * 900}]}),
+            stub(GET | {"bodyPatterns": [{"equalToJson": "[" * 900}]}),
             ".request.bodyPatterns[0]",
         ),
         (
-            stub({"method": "GET", "url": "/a", "multipartPatterns": [1]}),
+            stub(GET | {"multipartPatterns": [1]}),
             ".request.multipartPatterns[0]",
         ),
         (stub(response={"proxyBaseUrl": "https://x.test"}), ".response.proxyBaseUrl"),
@@ -398,11 +402,11 @@ def test_a_stub_that_is_no_one_call_is_listed(fields, place):
     ("fields", "place"),
     [
         (
-            stub({"method": "GET", "url": "/a", "headers": {"X": {"equalTo": "1"}}}),
+            stub(GET | {"headers": {"X": {"equalTo": "1"}}}),
             ".request.headers.X",
         ),
         (
-            stub({"method": "GET", "url": "/a", "headers": {"X": {"absent": True}}}),
+            stub(GET | {"headers": {"X": {"absent": True}}}),
             ".request.headers.X",
         ),
         (
@@ -414,10 +418,10 @@ def test_a_stub_that_is_no_one_call_is_listed(fields, place):
             ".response.chunkedDribbleDelay",
         ),
         (
-            stub(response={"jsonBody": {}, "delayDistribution": {"type": "uniform"}}),
+            stub(response=EMPTY | {"delayDistribution": {"type": "uniform"}}),
             ".response.delayDistribution",
         ),
-        (stub(response={"jsonBody": {}, "statusMessage": "Fine"}), ".response.statusMessage"),
+        (stub(response=EMPTY | {"statusMessage": "Fine"}), ".response.statusMessage"),
         (stub(response={"fault": "EMPTY_RESPONSE"}), ".response.fault"),
         (stub(response={"body": "x"}), ".response"),
         (stub(postServeActions=[{}]), ""),
