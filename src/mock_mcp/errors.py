@@ -46,6 +46,7 @@ __all__ = [
     "Unauthorized",
     "UnknownBatch",
     "UnknownRun",
+    "UnusableContract",
     "VersionMismatch",
     "error_from_rpc",
 ]
@@ -182,6 +183,13 @@ class ContractViolation(MockMcpError):
     def data(self) -> Mapping[str, Any]:
         """The violations and the accepted request ids, as the wire carries them."""
         return {"violations": self.violations, "accepted": list(self.accepted)}
+
+
+class UnusableContract(MockMcpError):
+    """A registered contract cannot be used, so no answer was delivered; its test was told why."""
+
+    code = "unusable-contract"
+    rpc_code = -32000  # the batch is over, as for any client that does not know this code
 
 
 class LimitExceeded(MockMcpError):

@@ -593,6 +593,16 @@ class BrokerMachine(RuleBasedStateMachine):
         got = self.do(lambda: self.broker.reject(self.now, *act.who, "wrong type"), act.refusals)
         assert act.refusals or got == act.parcel.grip.deadline
 
+    @precondition(lambda self: any(p.grip for p in self.model.parcels))
+    @rule(data=st.data())
+    def fails(self, data) -> None:
+        act = self.acting(data)
+        if not act.refusals:
+            self.model.note(core.Failed, act.parcel.run, act.parcel.id, "unusable-contract")
+            self.model.remove(act.parcel)
+        error = errors.UnusableContract("it cannot be read")
+        self.do(lambda: self.broker.fail(self.now, *act.who, error), act.refusals)
+
     def mocks_for(self, parcel: Parcel | None, mood: str) -> tuple[list[Mock], bool]:
         """Return mocks, and whether they are exactly one per request."""
         ids = list(parcel.requests) if parcel else ["p"]

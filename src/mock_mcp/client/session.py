@@ -18,6 +18,7 @@ from mock_mcp.errors import (
     BatchGivenUp,
     BatchRefused,
     MockMcpError,
+    UnusableContract,
     VersionMismatch,
 )
 from mock_mcp.limits import Limits
@@ -250,7 +251,7 @@ def _foreign(ack: HelloAck) -> str:
 
 
 def _error(message: BatchMockError) -> MockMcpError:
-    for cls in (BatchExpired, BatchGivenUp):
+    for cls in (BatchExpired, BatchGivenUp, UnusableContract):
         if message.code == cls.code:
             return cls(message.message)
     return BatchRefused(f"{message.message} ({message.code})")

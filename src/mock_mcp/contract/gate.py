@@ -3,8 +3,9 @@
 One `Contracts` serves a whole process: the daemon checks mocks, the client polices requests, the
 adapter shows schemas. A request names its sources; the first that matches wins: a JSON Schema in
 ``metadata.schema``, a local document in ``metadata.schemaUrl``, the documents the test brought in
-``contract.documents``, the project's documents. What cannot be checked is delivered and said to
-be unchecked, with the reason; it is never passed off as checked.
+``contract.documents``, the project's documents. What no contract covers is delivered and said to
+be unchecked, with the reason; it is never passed off as checked. What a registered document ought
+to judge and cannot, because it cannot be read or used, is an error.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class Verdict:
         unchecked_reason: Why the body was not judged; None when it was.
         operation: The operation, as ``GET /pet/{petId}``; None for a lone schema.
         media_type: The contract's media type for this status; None when it declares no body.
+        error: Why a registered document, or an operation's schema, could not be used. Where
+            violations are enforced nothing may be delivered then, for nobody judged it.
         contract_hash: SHA-256 of what the mock was judged by; the same as long as the contract
             asks the same of this answer, whatever else changes in the document. None if unchecked.
     """
@@ -96,6 +99,7 @@ class Verdict:
     contract_hash: str | None = None
     operation: str | None = None
     media_type: str | None = None
+    error: MockMcpError | None = None
 
 
 @dataclass(slots=True)
@@ -232,6 +236,8 @@ class Contracts:
 
     def _load(self, source: DocumentSource, *, schemas: bool = False) -> _Loaded:
         path = source.path
+        if "\0" in str(path):
+            raise ContractDocumentError(repr(str(path)), "", "is not a file name")
         if not path.is_absolute():
             path = (self._root or Path()) / path
         key = (path, source.server, schemas)
@@ -265,7 +271,7 @@ class Contracts:
         """Check a mock against the contract of its request.
 
         Never raises for what the request, the mock or a document holds: a document that cannot be
-        used makes the verdict unchecked, with the reason.
+        used makes the verdict unchecked, with the reason, and its error if it is registered.
 
         Args:
             request: The wire object the mock answers.
@@ -284,9 +290,11 @@ class Contracts:
                 )
             if source.schema is not None and source.document is not None:
                 return self._check_schema(source.document, source.schema, mock)
-        except ContractDocumentError as error:
-            return Verdict(checked=False, unchecked_reason=str(error))
-        return Verdict(checked=False, unchecked_reason=source.reason)
+        except (ContractDocumentError, MissingExtra) as error:
+            registered = error if source.match is not None else None
+            return Verdict(checked=False, unchecked_reason=str(error), error=registered)
+        unusable = None if isinstance(source.error, NoOperation) else source.error
+        return Verdict(checked=False, unchecked_reason=source.reason, error=unusable)
 
     def _check_schema(self, document: Document, place: Place, mock: Mock) -> Verdict:
         status = 200 if mock.status is None else mock.status

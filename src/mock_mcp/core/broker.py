@@ -20,6 +20,7 @@ can renew, release or answer it. Strategy:
                 └─ release, expiry ┘
 
     from any state: cancel, time to live, given up, end of the run → (forgotten)
+    from CLAIMED:   fail → (forgotten)
 """
 
 from __future__ import annotations
@@ -687,7 +688,7 @@ class Broker:
     ) -> BatchState:
         """Check a claim and its mocks as `provide` would, and keep the lease from ending.
 
-        Follow it with `provide`, `reject` or `unhold`, each of which ends the hold.
+        Follow it with `provide`, `reject`, `fail` or `unhold`, each of which ends the hold.
         """
         batch, claim = self._held(now, adapter_id, batch_id, token)
         self._match(batch, mocks)
@@ -722,6 +723,17 @@ class Broker:
         self, now: float, adapter_id: str, batch_id: str, token: str, mocks: Sequence[Mock]
     ) -> str | None:
         """Answer a claimed batch.
+    def fail(
+        self, now: float, adapter_id: str, batch_id: str, token: str, error: MockMcpError
+    ) -> None:
+        """End a claimed batch without an answer: nothing its holder can send would be delivered.
+
+        Raises:
+            UnknownBatch, ClaimMismatch, NotClaimed, LeaseEnded: As `provide`.
+        """
+        batch, _ = self._held(now, adapter_id, batch_id, token)
+        self._fail(batch, error)
+
 
         Returns:
             None when the result was accepted, now or before with the same token; a sentence when

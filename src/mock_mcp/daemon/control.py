@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 from mock_mcp.core.broker import BatchState, RunState, Status
 from mock_mcp.daemon.gate import NO_CONTRACT, Gate, GateResult
 from mock_mcp.daemon.hub import Hub
-from mock_mcp.errors import ContractViolation, InvalidParams
+from mock_mcp.errors import ContractViolation, InvalidParams, UnusableContract
 from mock_mcp.types import (
     ClaimInfo,
     DaemonStatus,
@@ -218,6 +218,7 @@ class Control:
             self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
             self._hub.settle()
             raise
+        self._fail_if_blocked(params, result)
         if not result.violations:
             return await self._provide(params, result)
         wrong = len(requests) - len(result.accepted)
@@ -235,6 +236,37 @@ class Control:
         )
         self._hub.settle()
         raise ContractViolation(message, result.violations, result.accepted)
+
+    def _fail_if_blocked(self, params: wire.ProvideBatch, result: GateResult) -> None:
+        """End the batch if the contract of a request its test still waits for cannot be used.
+
+        Raises:
+            UnusableContract: It was ended.
+        """
+        if not result.blocked or not self._broker.is_live(params.batch_id):
+            return
+        requests = self._broker.batch(params.batch_id).requests
+        found = next((rid for rid in result.blocked if rid in requests), None)
+        if found is None:
+            return
+        request = requests[found]
+        reason = (
+            f"{request.method} {request.endpoint}: nothing was delivered, for its contract cannot "
+            f"be used: {result.blocked[found]} (Repair it, or let answers through unchecked with "
+            'contract = "warn".)'
+        )
+        self._broker.fail(
+            self._clock.now(),
+            params.adapter_id,
+            params.batch_id,
+            params.claim_token,
+            UnusableContract(reason),
+        )
+        self._hub.settle()
+        raise UnusableContract(
+            f"Batch {params.batch_id} is over and its test was told why; no other answer would "
+            f"help, claim the next batch. {reason}"
+        )
 
     def _provide(self, params: wire.ProvideBatch, result: GateResult) -> Awaitable[Provided]:
         ignored = self._broker.provide(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mock_mcp.errors import ConfigurationError, MockMcpError
 from mock_mcp.runtime.project import mentions_contracts
 from mock_mcp.types import Mock, MockRequest, Violation
 
@@ -34,12 +35,15 @@ class GateResult(msgspec.Struct, frozen=True):
         warnings: What is delivered and reported all the same (mode ``warn``).
         unchecked: Request ids and why nothing judged their mocks.
         accepted: Ids of the mocks without an enforced violation.
+        blocked: Request ids and why a contract that must judge their mocks cannot be used (mode
+            ``enforce``): nothing may be delivered, and no other mock would help.
     """
 
     violations: tuple[Violation, ...] = ()
     warnings: tuple[Violation, ...] = ()
     unchecked: Mapping[str, str] = {}
     accepted: tuple[str, ...] = ()
+    blocked: Mapping[str, MockMcpError] = {}
 
 
 class Gate:
@@ -90,23 +94,24 @@ class Gate:
         return answer
 
     def check(self, requests: Sequence[MockRequest], mocks: Sequence[Mock]) -> GateResult:
-        """Check the mock of every request; mocks of other requests are ignored.
-
-        Raises:
-            ConfigurationError: The project's settings cannot be used.
-        """
+        """Check the mock of every request; mocks of other requests are ignored."""
         # Imported with the first check, on the gate's thread: a daemon is ready before that.
-        from mock_mcp.contract.gate import contract_mode
+        from mock_mcp.contract.gate import Verdict, contract_mode
         from mock_mcp.contract.project import ProjectContracts
 
         if self._project is None:
             self._project = ProjectContracts(self._root, cache_dir=self._cache_dir)
-        contracts, project_mode = self._project.current()
+        unusable: ConfigurationError | None = None
+        try:
+            contracts, project_mode = self._project.current()
+        except ConfigurationError as error:
+            unusable, project_mode = error, "enforce"
         by_id = {mock.request_id: mock for mock in mocks}
         violations: list[Violation] = []
         warnings: list[Violation] = []
         unchecked: dict[str, str] = {}
         accepted: list[str] = []
+        blocked: dict[str, MockMcpError] = {}
         for request in requests:
             mock = by_id[request.request_id]
             fields = msgspec.json.decode(request.json)
@@ -115,15 +120,20 @@ class Gate:
                 unchecked[request.request_id] = "the test switched the check off"
                 accepted.append(request.request_id)
                 continue
-            verdict = contracts.check_mock(fields, mock)
+            if unusable is None:
+                verdict = contracts.check_mock(fields, mock)
+            else:
+                verdict = Verdict(False, unchecked_reason=str(unusable), error=unusable)
             if verdict.unchecked_reason is not None:
                 unchecked[request.request_id] = verdict.unchecked_reason
-            if verdict.violations and mode == "enforce":
+            if verdict.error is not None and mode == "enforce":
+                blocked[request.request_id] = verdict.error
+            elif verdict.violations and mode == "enforce":
                 violations += verdict.violations
             else:
                 warnings += verdict.violations
                 accepted.append(request.request_id)
-        return GateResult(tuple(violations), tuple(warnings), unchecked, tuple(accepted))
+        return GateResult(tuple(violations), tuple(warnings), unchecked, tuple(accepted), blocked)
 
     def _work(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from mock_mcp.errors import (
     ClientClosed,
     InvalidMessage,
     MockMcpError,
+    UnusableContract,
     VersionMismatch,
 )
 from mock_mcp.limits import Limits
@@ -236,6 +237,7 @@ def test_a_batch_cancelled_between_hello_and_its_acknowledgement_is_cancelled_at
     [
         ("batch-expired", BatchExpired),
         ("given-up", BatchGivenUp),
+        ("unusable-contract", UnusableContract),
         ("limit-exceeded", BatchRefused),
         ("a-code-of-the-future", BatchRefused),
     ],

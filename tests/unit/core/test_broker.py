@@ -46,6 +46,7 @@ from mock_mcp.errors import (
     RunReplaced,
     UnknownBatch,
     UnknownRun,
+    UnusableContract,
 )
 from mock_mcp.limits import Limits
 from mock_mcp.types import HistoryEntry, Mock, MockRequest, TestMeta
@@ -1105,6 +1106,30 @@ def test_rejections_do_not_count_towards_giving_up():
         broker.reject(1.0, "A", "batch:r:1", "t", "bad")
     broker.release(1.0, "A", "batch:r:1", "t")
     assert broker.pending == 1
+
+
+def test_a_failed_batch_is_over_and_its_test_is_told():
+    broker = with_claim()
+    error = UnusableContract("api.json cannot be read")
+    broker.hold(1.0, "A", "batch:r:1", "t", mocks("p", "q"))
+    broker.fail(2.0, "A", "batch:r:1", "t", error)
+    assert broker.take_effects() == [Failed("r", "batch:r:1", error)]
+    assert (broker.claimed, broker.pending, broker.next_deadline()) == (0, 0, None)
+    with refuses(broker, UnknownBatch, "unusable-contract"):
+        broker.provide(3.0, "A", "batch:r:1", "t", mocks("p", "q"))
+
+
+@pytest.mark.parametrize(
+    ("adapter_id", "token", "now", "error"),
+    [
+        ("B", "t", 1.0, ClaimMismatch),
+        ("A", "u", 1.0, ClaimMismatch),
+        ("A", "t", LEASE, LeaseEnded),
+    ],
+)
+def test_only_the_holder_can_fail_a_batch(adapter_id, token, now, error):
+    with refuses(broker := with_claim(), error):
+        broker.fail(now, adapter_id, "batch:r:1", token, UnusableContract("no"))
 
 
 # -- Providing ------------------------------------------------------------------------------------
