@@ -11,6 +11,7 @@ to judge and cannot, because it cannot be read or used, is an error.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ from mock_mcp.contract.document import (
 from mock_mcp.contract.errors import ContractDocumentError, NoOperation
 from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
-from mock_mcp.contract.operation import JSON, ResponseContract, is_json
+from mock_mcp.contract.operation import JSON, Media, ResponseContract, base_type, is_json
 from mock_mcp.contract.request import read_simple, violations_of_request
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint, is_too_deep
 from mock_mcp.contract.violations import bounded, excerpt, explain, limited
@@ -303,11 +304,15 @@ class Contracts:
             return Verdict(checked=False, unchecked_reason=reason)
         compiled = self.schemas.get(document, place, "response")
         media_type = media_type_of(mock.headers) or JSON
-        found = limited(tuple(_body_violations(mock, media_type, compiled)), mock.request_id)
-        if found or _judged(mock.data, media_type, compiled):
+        found = tuple(_body_violations(mock, media_type, compiled))
+        if _judged(mock.data, media_type, compiled):
+            found = limited(found, mock.request_id)
             return Verdict(checked=True, violations=found, contract_hash=compiled.fingerprint)
-        reason = f"a body of type {media_type} is not judged by its schema"
-        return Verdict(checked=False, unchecked_reason=reason)
+        if isinstance(mock.data, str) and compiled.is_valid(mock.data):
+            return Verdict(checked=True, contract_hash=compiled.fingerprint)
+        if not found or not wants(compiled.schema, "string"):
+            found = (_evading(mock, media_type, JSON),)
+        return Verdict(False, found, _not_judged(media_type))
 
     def _check_answer(self, match: Match, request: Mapping[str, Any], mock: Mock) -> Verdict:
         operation = match.operation
@@ -331,18 +336,38 @@ class Contracts:
         if media is None:
             found.append(_wrong_media(mock, response, content_type))
             return _verdict(mock, response, found)
-        if media.schema is None:
-            found += _body_violations(mock, content_type or media.name, None)
+        document = operation.document
+        compiled = self._schema_for(document, media)
+        media_type = content_type or (JSON if self._means_json(document, media) else media.name)
+        if compiled is not None and _judged(mock.data, media_type, compiled):
+            found += _body_violations(mock, media_type, compiled)
+            return _verdict(mock, response, found, judge=f"{media.name} {compiled.fingerprint}")
+        judged = next((m for m in response.media if self._means_json(document, m)), None)
+        if judged is None or content_type is None or _asks_for(request, content_type):
+            found += _body_violations(mock, media_type, compiled)
+        else:  # the test did not choose this type, and the responder may not escape by it
+            found.append(_evading(mock, content_type, JSON if "*" in judged.name else judged.name))
+        reason = _not_judged(media_type)
+        if compiled is None:
             reason = f"{operation.label} declares no schema for {response.key} {media.name}"
-            return _verdict(mock, response, found, unchecked_reason=reason)
-        compiled = self.schemas.get(operation.document, media.schema, "response")
-        media_type = content_type or media.name
-        found += _body_violations(mock, media_type, compiled)
-        reason = None
-        if not _judged(mock.data, media_type, compiled):
-            reason = f"a body of type {media_type} is not judged by its schema"
-        judge = f"{media.name} {compiled.fingerprint}"
-        return _verdict(mock, response, found, judge=judge, unchecked_reason=reason)
+        return _verdict(mock, response, found, unchecked_reason=reason)
+
+    def _schema_for(self, document: Document, media: Media) -> CompiledSchema | None:
+        if media.schema is None:
+            return None
+        return self.schemas.get(document, media.schema, "response")
+
+    def _means_json(self, document: Document, media: Media) -> bool:
+        """Say whether a body of this declared type is JSON that its schema judges.
+
+        A range (``*/*``) means JSON unless its schema takes text, which may be that of any type.
+        """
+        if media.schema is None or is_json(media.name):
+            return media.schema is not None
+        if base_type(media.name) not in ("*/*", "application/*"):
+            return False
+        compiled = self.schemas.get(document, media.schema, "response")
+        return not wants(compiled.schema, "string")
 
     def _header_violations(self, response: ResponseContract, mock: Mock) -> Iterator[Violation]:
         document = response.operation.document
@@ -468,6 +493,34 @@ def _wrong_media(mock: Mock, response: ResponseContract, content_type: str | Non
         excerpt(content_type),
         bounded(f"{response.key} is declared as {kinds}: use one of these.", 400),
     )
+
+
+def _evading(mock: Mock, media_type: str, judged: str) -> Violation:
+    """Say that a type was chosen which no schema judges, where one judges ``judged``."""
+    return Violation(
+        mock.request_id,
+        "/headers/content-type",
+        "content-type",
+        bounded(judged),
+        bounded(media_type),
+        bounded(f"No schema judges {media_type} here: send a body of type {judged}.", 400),
+    )
+
+
+def _asks_for(request: Mapping[str, Any], media_type: str) -> bool:
+    """Say whether the Accept header names the type, or its kind as in ``image/*``."""
+    headers = request.get("headers")
+    accept = header(headers, "accept") if isinstance(headers, Mapping) else None
+    kind = base_type(media_type)
+    wanted = {kind, f"{kind.partition('/')[0]}/*"} - {"application/*"}
+    return any(
+        base_type(part) in wanted and not re.search(r";\s*q=0(?:\.0*)?\s*(?:;|$)", part)
+        for part in (accept or "").split(",")
+    )
+
+
+def _not_judged(media_type: str) -> str:
+    return f"a body of type {bounded(media_type)} is not judged by its schema"
 
 
 def _undeclared(match: Match, mock: Mock, status: int) -> Violation:

@@ -206,6 +206,83 @@ def lone(schema: Any) -> dict[str, Any]:
     return request("https://x.test/", metadata={"schema": schema})
 
 
+EVADED = ["/headers/content-type content-type"]
+OBJECT = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "content_type", "body", "checked", "expected"),
+    [
+        (OBJECT, "text/plain", "anything", False, EVADED),
+        (OBJECT, "text/plain", {"id": "x"}, False, EVADED),
+        (OBJECT, "image/png", {"$base64": "aGk="}, False, EVADED),
+        (OBJECT, "application/x-www-form-urlencoded", {"$form": {"id": "x"}}, False, EVADED),
+        (OBJECT, "multipart/form-data", {"$multipart": [{"name": "a"}]}, False, EVADED),
+        (OBJECT, "application/*", {"id": "x"}, False, EVADED),
+        (OBJECT, "application/vnd.api+json", {"id": "x"}, True, ["/body/id type"]),
+        ({"type": "string", "minLength": 3}, "text/plain", "some", True, []),
+        ({"type": "string", "minLength": 3}, "text/plain", "no", True, ["/body minLength"]),
+        ({"type": "string"}, "text/plain", {"a": 1}, False, ["/body content-type"]),
+        ({"type": "string"}, "image/png", {"$base64": "aGk="}, False, EVADED),
+        ({"enum": ["a", "b"]}, "text/plain", "a", True, []),
+        ({"enum": ["a", "b"]}, "text/plain", "c", False, EVADED),
+    ],
+)
+def test_no_content_type_escapes_a_lone_schema(
+    contracts: Contracts, *, schema: Any, content_type: str, body: Any, checked: bool, expected: Any
+) -> None:
+    mock = Mock("r", body, headers={"Content-Type": content_type})
+    verdict = contracts.check_mock(lone(schema), mock)
+    assert pairs(verdict) == expected
+    assert verdict.checked is checked
+    assert (verdict.contract_hash is not None) is checked
+
+
+JSON_AND = {"application/json": {"schema": OBJECT}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "content_type", "accept", "body", "expected"),
+    [
+        ({**JSON_AND, "text/csv": {}}, "text/csv", None, "a,b", EVADED),
+        ({**JSON_AND, "text/csv": {}}, "text/csv", "*/*", "a,b", EVADED),
+        ({**JSON_AND, "text/csv": {}}, "text/csv", "application/json", "a,b", EVADED),
+        ({**JSON_AND, "text/csv": {}}, "text/csv", "text/csv;q=0, */*", "a,b", EVADED),
+        ({**JSON_AND, "text/csv": {}}, "text/csv", "application/json, Text/CSV;q=0.5", "a,b", []),
+        ({**JSON_AND, "image/png": {}}, "image/png", "image/*", {"$base64": "aGk="}, []),
+        ({**JSON_AND, "image/png": {}}, "image/png", "application/*", {"$base64": "aGk="}, EVADED),
+        ({**JSON_AND, "image/*": {}}, "image/png", None, {"$base64": "aGk="}, EVADED),
+        ({**JSON_AND, "application/xml": {"schema": OBJECT}}, "application/xml", None, "<a/>", EVADED),
+        ({**JSON_AND, "application/hal+json": {}}, "application/hal+json", None, 5, EVADED),
+        ({**JSON_AND, "text/csv": {}}, None, "text/csv", {"id": 1}, []),
+        ({"application/xml": {"schema": OBJECT}}, "application/xml", None, "<a/>", []),
+        ({"application/json": {}, "text/csv": {}}, "text/csv", None, "a,b", []),
+        ({"*/*": {"schema": OBJECT}}, None, None, {"id": "x"}, ["/body/id type"]),
+        ({"*/*": {"schema": OBJECT}}, "text/html", None, "<p>", EVADED),
+        ({"*/*": {"schema": OBJECT}}, "text/html", "text/html", "<p>", []),
+        ({"*/*": {"schema": {"type": "string", "format": "binary"}}}, "image/png", None, {"$base64": "aGk="}, []),
+    ],
+)  # fmt: skip
+def test_only_the_test_may_ask_for_a_type_that_no_schema_judges(
+    tmp_path: Path,
+    *,
+    declared: Any,
+    content_type: str | None,
+    accept: Any,
+    body: Any,
+    expected: Any,
+) -> None:
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": declared}}}}}
+    api = {"openapi": "3.0.0", "servers": [{"url": "https://api.test/v1"}], "paths": paths}
+    (tmp_path / "api.json").write_text(json.dumps(api))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json")])
+    asked = request() if accept is None else request(headers={"Accept": accept})
+    headers = None if content_type is None else {"content-type": content_type}
+    verdict = contracts.check_mock(asked, Mock("r", body, headers=headers))
+    assert pairs(verdict) == expected
+    assert verdict.checked is (content_type is None)
+
+
 def test_violations_are_bounded_and_say_how_many_more(contracts: Contracts) -> None:
     schema = {"type": "array", "items": {"type": "object", "required": ["a", "b"]}}
     verdict = contracts.check_mock(lone(schema), Mock("r", [*[{}] * 40, 5]))
