@@ -159,7 +159,8 @@ def _request(request: HttpRequest, asked: RecordedRequest) -> dict[str, Any]:
         content_type = request.header("content-type") or ""
         data: dict[str, Any] = {"mimeType": content_type, "params": []}
         if base_type(content_type) == "application/x-www-form-urlencoded":
-            data["params"] = _named(parse_qsl(request.body.decode(), keep_blank_values=True))
+            text = request.body.decode("utf-8", "replace")
+            data["params"] = _named(parse_qsl(text, keep_blank_values=True))
         fields["postData"] = data | _text(request.body)
     return fields
 
@@ -364,10 +365,10 @@ def _failure(answer: Mapping[str, Any], extension: Mapping[str, Any]) -> Recorde
     Raises:
         Unusable: It was cancelled, or failed in a way that is not recorded.
     """
-    own = extension.get("error")
-    if isinstance(own, dict) and own.get("kind") in {str(kind) for kind in FailureKind}:
+    own = member(extension, "error", dict, {})
+    if own.get("kind") in list(FailureKind):  # a list, because what is there may not be hashable
         message = own.get("message")
-        return RecordedFailure(own["kind"], message if isinstance(message, str) else None)
+        return RecordedFailure(str(own["kind"]), message if isinstance(message, str) else None)
     said = str(answer.get("_error") or answer.get("_failureText") or "")
     for names, kind in _FAILURES:
         if any(name in said for name in names):

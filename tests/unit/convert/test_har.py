@@ -379,6 +379,17 @@ def test_an_answer_of_a_multipart_that_is_no_form_says_what_it_loses():
     ]
 
 
+@pytest.mark.parametrize("error", [{"kind": {}}, {"kind": ["reset"]}, {"kind": "other"}, {}])
+def test_a_failure_in_an_extension_is_not_trusted(error):
+    assert "cancelled" in lost(entry(status=0) | {"_mockMcp": {"error": error}})[1]
+
+
+def test_a_form_that_is_no_text_is_exported_as_binary():
+    form = "application/x-www-form-urlencoded"
+    [item] = exported(answer(call("POST", "/a", {"$base64": "AP8="}, content_type=form), {}))
+    assert item["request"]["postData"]["text"] == "AP8="
+
+
 @pytest.mark.parametrize("tree", [{}, {"log": []}, {"log": {"entries": {}}}, None, []])
 def test_what_is_no_archive_is_refused(tree):
     with pytest.raises(ConversionError) as caught:
