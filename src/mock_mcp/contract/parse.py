@@ -15,6 +15,7 @@ import hashlib
 import math
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
     """Read a JSON or YAML file.
 
     Args:
-        path: The file. A name that ends in ``.json`` is JSON; any other is JSON when it begins
-            with "{" and parses as such, else YAML.
+        path: The file, links resolved. A name that ends in ``.json`` is JSON; any other is JSON
+            when it begins with "{" and parses as such, else YAML.
         cache_dir: A private directory for parsed YAML; None parses anew each time.
 
     Returns:
@@ -81,8 +82,7 @@ def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
         MissingExtra: The file is YAML and PyYAML is not installed.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        content = _read(path)
     except OSError as error:
         raise ContractDocumentError(
             path, "", f"cannot be read: {error.strerror or error}"
@@ -101,6 +101,21 @@ def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
     else:
         tree = _parse_yaml_cached(path, content, digest, cache_dir)
     return tree, digest
+
+
+def _read(path: Path) -> bytes:
+    """Return a regular file's first bytes; opening a pipe or a device must not wait."""
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # as far as the system has them
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_DOCUMENT_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _parse_json(path: Path, content: bytes) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,52 @@ def test_what_cannot_be_used_is_refused_with_file_and_reason(
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ContractDocumentError, match="cannot be read"):
         load_document(tmp_path / "none.json")
+
+
+def special(path: Path, kind: str) -> Path:
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "directory"])
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+def test_what_is_no_regular_file_is_refused_at_once(short_dir: Path, kind: str, name: str) -> None:
+    path = special(Path(tempfile.mkdtemp(dir=short_dir)) / name, kind)
+    with pytest.raises(ContractDocumentError, match="cannot be read") as caught:
+        load_document(path)
+    assert caught.value.file == os.path.realpath(path)
+    parent = write(path.parent / "parent.json", {**MINIMAL, "components": {"$ref": name}})
+    with pytest.raises(ContractDocumentError, match=r"cannot be read|lies outside"):
+        close_schema(load_document(parent), {"$ref": name})
+
+
+def test_a_read_that_fails_later_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.json", MINIMAL)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(ContractDocumentError, match="Input/output error") as caught:
+        load_document(path)
+    assert caught.value.file == str(path)
+
+
+def test_a_nul_in_a_registered_name_is_an_error_of_the_document(tmp_path: Path) -> None:
+    source = DocumentSource(Path("a\0.json"))
+    request = {"requestId": "r", "endpoint": "/a", "method": "GET"}
+    verdict = Contracts([source], root=tmp_path).check_mock(request, Mock("r", {}))
+    assert isinstance(verdict.error, ContractDocumentError)
 
 
 def test_an_anchor_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
