@@ -69,6 +69,8 @@ class Source:
         document: The document of either.
         reason: Why nothing checks this request.
         error: What stood in the way, when it was an error: no operation, or an unusable document.
+        skipped: Why a source in the metadata was passed over, sentence by sentence.
+        wrong: Why ``metadata.schemaUrl`` cannot be used, when it names a local document.
     """
 
     match: Match | None = None
@@ -76,6 +78,8 @@ class Source:
     document: Document | None = None
     reason: str | None = None
     error: MockMcpError | None = None
+    skipped: tuple[str, ...] = ()
+    wrong: MockMcpError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +151,24 @@ class Contracts:
         """
         reasons: list[str] = []
         errors: list[MockMcpError] = []
+        wrong: MockMcpError | None = None
         metadata = request.get("metadata")
         if isinstance(metadata, dict):
             found = self._from_metadata(request, metadata, reasons, errors)
-            if found is not None:
+            if isinstance(found, Source):
                 return found
+            wrong = found
         for source in (*_request_documents(request), *self._documents):
             try:
                 loaded = self._load(source)
                 match = loaded.finder.find(request["endpoint"], request["method"])
-                return Source(match=match, document=loaded.document)
+                return Source(match, document=loaded.document, skipped=tuple(reasons))
             except (ContractDocumentError, MissingExtra, NoOperation) as error:
                 errors.append(error)
-        if errors:
-            worst = min(errors, key=_severity)
-            return Source(reason="; ".join((*reasons, str(worst))), error=worst)
-        return Source(reason="; ".join(reasons) or "no contract is registered for this request")
+        worst = min(errors, key=_severity, default=None)
+        said = (*reasons, str(worst)) if worst is not None else tuple(reasons)
+        reason = "; ".join(said) or "no contract is registered for this request"
+        return Source(reason=reason, error=worst, skipped=tuple(reasons), wrong=wrong)
 
     def _from_metadata(
         self,
@@ -170,7 +176,8 @@ class Contracts:
         metadata: Mapping[str, Any],
         reasons: list[str],
         errors: list[MockMcpError],
-    ) -> Source | None:
+    ) -> Source | MockMcpError | None:
+        """Return the source in the metadata, or why the local ``schemaUrl`` there is wrong."""
         if "schema" in metadata:
             schema = _schema_of(metadata["schema"])
             if schema is not None and is_too_deep(schema):
@@ -187,6 +194,8 @@ class Contracts:
                 errors.append(error)
             except (ContractDocumentError, MissingExtra) as error:
                 reasons.append(f"metadata.schemaUrl: {error}")
+                is_remote = "://" in url and not url.lower().startswith("file:")
+                return None if is_remote or not url else error
         return None
 
     def _from_url(self, url: str, request: Mapping[str, Any]) -> Source:
@@ -194,6 +203,7 @@ class Contracts:
         location, _, fragment = url.partition("#")
         loaded = self._load(DocumentSource(self._local_path(location, url)), schemas=True)
         document, pointer = loaded.document, unquote(fragment)
+        file = document.place.file.name
         if not pointer and document.version != "schema":
             match = loaded.finder.find(request["endpoint"], request["method"])
             return Source(match=match, document=document)
@@ -201,13 +211,13 @@ class Contracts:
             tokens = pointers.split(pointer)
             node = pointers.follow(document.raw, pointer)
         except (LookupError, ValueError):
-            raise ContractDocumentError(location, pointer, "nothing is there") from None
+            raise ContractDocumentError(file, pointer, "nothing is there") from None
         if len(tokens) == 3 and tokens[0] == "paths" and tokens[2] in METHODS:
             operation = loaded.finder.at(tokens[1], tokens[2])
             if operation is not None:
                 return Source(match=Match(operation, {}), document=document)
         if _schema_of(node) is not node:
-            raise ContractDocumentError(location, pointer, "is not a schema")
+            raise ContractDocumentError(file, pointer, "is not a schema")
         return Source(schema=Place(document.place.file, pointer), document=document)
 
     def _local_path(self, location: str, url: str) -> Path:
@@ -404,19 +414,21 @@ class Contracts:
             ``/cookies`` or ``/body``.
 
         Raises:
-            ContractDocumentError: A document that is needed for the decision cannot be used.
+            ContractDocumentError: A document that is needed for the decision cannot be used: one
+                that is registered, or the one that the only source, a local
+                ``metadata.schemaUrl``, names.
             MissingExtra: It is YAML and PyYAML is not installed.
         """
         source = self.resolve(request)
         if source.match is not None:
             found = tuple(violations_of_request(source.match, request, self.schemas))
             return limited(found, request["requestId"])
-        if isinstance(source.error, NoOperation):
-            if source.error.keyword == "server":
-                return ()
-            return (_no_operation(request, source.error),)
-        if source.error is not None:
+        if not isinstance(source.error, NoOperation | None):
             raise source.error
+        if source.error is not None and source.error.keyword != "server":
+            return (_no_operation(request, source.error, source.skipped),)
+        if source.wrong is not None:
+            raise source.wrong
         return ()
 
 
@@ -538,7 +550,9 @@ def _undeclared(match: Match, mock: Mock, status: int) -> Violation:
     )
 
 
-def _no_operation(request: Mapping[str, Any], error: NoOperation) -> Violation:
+def _no_operation(
+    request: Mapping[str, Any], error: NoOperation, skipped: Iterable[str]
+) -> Violation:
     actual = request["method"] if error.keyword == "method" else request["endpoint"]
     return Violation(
         request["requestId"],
@@ -546,7 +560,7 @@ def _no_operation(request: Mapping[str, Any], error: NoOperation) -> Violation:
         error.keyword,
         bounded(", ".join(error.candidates) or "a path of the contract"),
         bounded(str(actual)),
-        bounded(str(error), 400),
+        "; ".join(bounded(text, 400) for text in (str(error), *skipped)),
     )
 
 

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mock_mcp.contract.document import DocumentSource
+from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.gate import Contracts, Verdict, contract_mode
 from mock_mcp.contract.violations import MAX_VIOLATIONS
 from mock_mcp.types import Mock
@@ -432,6 +434,29 @@ def test_a_schema_url_that_cannot_be_used_says_why(
     verdict = contracts.check_mock(source, Mock("r", 1))
     assert not verdict.checked
     assert words in str(verdict.unchecked_reason)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("api.json#/nope", "api.json#/nope: nothing is there"), ("none.yaml#/x", "cannot be read")],
+)
+def test_a_wrong_local_schema_url_fails_the_request(
+    contracts: Contracts, tmp_path: Path, url: str, words: str
+) -> None:
+    metadata = {"schemaUrl": url}
+    (violation,) = contracts.check_request(request("/nowhere", metadata=metadata))
+    assert violation.pointer == "/path"
+    assert "metadata.schemaUrl: " in violation.hint
+    assert words in violation.hint
+    assert str(tmp_path) in violation.hint
+    for sources in (contracts, Contracts(root=tmp_path)):
+        with pytest.raises(ContractDocumentError, match=re.escape(words)):
+            sources.check_request(request("https://x.test/", metadata=metadata))
+
+
+def test_a_remote_schema_url_is_none_of_our_business(contracts: Contracts) -> None:
+    metadata = {"schemaUrl": "https://x.test/a.json"}
+    assert contracts.check_request(request("https://x.test/", metadata=metadata)) == ()
 
 
 def test_schema_url_of_a_document_is_searched_for_the_operation(tmp_path: Path) -> None:
