@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 # {scope, adapter, responders} ← interceptors ← {pytest_plugin, cli}`: a part imports itself and
 # those of lower layers. Parts of one layer do not know each other, unless SIBLINGS says so.
 LAYERS = (
-    ("_version", "errors", "types", "limits"),
+    ("_version", "errors", "types", "limits", "settings_keys"),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
     ("daemon", "control", "client"),

@@ -15,6 +15,7 @@ from typing import Any
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.contract.gate import MODES, Mode
 from mock_mcp.errors import ConfigurationError
+from mock_mcp.settings_keys import unknown_key
 
 __all__ = ["ProjectContract", "load_project_config"]
 
@@ -49,6 +50,9 @@ def load_project_config(root: Path) -> ProjectContract:
     settings = tool.get("mock-mcp", {}) if isinstance(tool, dict) else {}
     if not isinstance(settings, dict):
         raise ConfigurationError(f"{file}: [tool.mock-mcp] must be a table")
+    wrong = unknown_key(settings)
+    if wrong is not None:
+        raise ConfigurationError(f"{file}: {wrong}")
     listed = settings.get("openapi", [])
     if isinstance(listed, (str, dict)):
         listed = [listed]

@@ -10,10 +10,11 @@ import pytest
 
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.scope import ScopeSettings, make_settings, resolve_mode
+from mock_mcp.settings_keys import PLUGIN_KEYS, unknown_key
 
 __all__ = ["KEYS", "MARKER_KEYS", "project_settings", "settings_of"]
 
-KEYS = ("mode", "source", "timeout", "match", "ignore", "hosts", "passthrough", "redact")
+KEYS = PLUGIN_KEYS
 """Keys of ``[tool.mock-mcp]`` that the plugin reads, beside ``openapi`` and ``contract``."""
 
 MARKER_KEYS = (*KEYS, "instructions", "openapi", "contract", "before_record", "before_match")
@@ -34,12 +35,9 @@ def project_settings(root: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{file} cannot be read: {exc}") from None
     if not isinstance(tool, dict):
         raise ConfigurationError(f"{file}: [tool.mock-mcp] must be a table, not {tool!r}.")
-    unknown = sorted(tool.keys() - {*KEYS, "openapi", "contract"})
-    if unknown:
-        known = ", ".join(sorted((*KEYS, "openapi", "contract")))
-        raise ConfigurationError(
-            f"{file}: [tool.mock-mcp] has the unknown key {unknown[0]!r}; known are {known}."
-        )
+    wrong = unknown_key(tool)
+    if wrong is not None:
+        raise ConfigurationError(f"{file}: {wrong}")
     settings = {key: tool[key] for key in KEYS if key in tool}
     _checked(settings, f"{file}: [tool.mock-mcp] ")
     return settings

@@ -9,6 +9,7 @@ import pytest
 from mock_mcp.contract.config import load_project_config
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.errors import ConfigurationError
+from mock_mcp.settings_keys import PLUGIN_KEYS
 
 
 def project(tmp_path: Path, text: str) -> Path:
@@ -36,6 +37,11 @@ def test_defaults(tmp_path: Path, text: str) -> None:
     assert (config.documents, config.mode) == ((), "enforce")
 
 
+def test_the_keys_of_the_pytest_plugin_are_known(tmp_path: Path) -> None:
+    text = "\n".join(["[tool.mock-mcp]", *(f"{key} = 1" for key in PLUGIN_KEYS)])
+    assert load_project_config(project(tmp_path, text)).mode == "enforce"
+
+
 def test_no_file(tmp_path: Path) -> None:
     assert load_project_config(tmp_path).mode == "enforce"
 
@@ -51,6 +57,7 @@ def test_no_file(tmp_path: Path) -> None:
         ("[tool.mock-mcp]\nopenapi = ['a', {path = 'a', serve = 'x'}]", "openapi[1]"),
         ("[tool.mock-mcp]\nopenapi = [{path = 'a', server = 1}]", "openapi[0].server"),
         ("[tool.mock-mcp]\nopenapi = ['https://x.test/a.json']", "local"),
+        ("[tool.mock-mcp]\nopenapy = ['a.json']", "unknown key 'openapy'; known are contract,"),
         ("[tool.mock-mcp]\ncontract = 'strict'", "contract must be"),
         ("[tool.mock-mcp]\ncontract = true", "contract must be"),
     ],
