@@ -320,7 +320,7 @@ class HttpResponse:
         Args:
             request: What it answers.
             data: The body in the forms of DESIGN section 6; with a JSON media type it is a JSON
-                value, whatever it looks like.
+                value, whatever it looks like. ``msgspec.UNSET`` is no body at all.
             status: From 200 to 599; 200 when None.
             headers: A name has one value or several.
             media_type: The contract's, when the headers name none; else ``application/json``.
@@ -336,7 +336,8 @@ class HttpResponse:
         content_type = _header(given, "content-type")
         body, content_type = _encode(data, content_type, media_type)
         kept = [(name, value) for name, value in given if name.lower() not in _FRAMING]
-        if body and _header(kept, "content-type") is None:
+        if body and _header(kept, "content-type") != content_type:  # absent, or had no boundary
+            kept = [field for field in kept if field[0].lower() != "content-type"]
             kept.append(("content-type", content_type))
         encoded = _apply_encoding(body, _header(given, "content-encoding"), request)
         if encoded is not None:
@@ -514,6 +515,8 @@ def _part(head: str, content: bytes) -> dict[str, Any]:
 def _encode(data: Any, content_type: str | None, media_type: str | None) -> tuple[bytes, str]:
     """Return the bytes of a mock's data, and the content type they have."""
     declared = content_type or media_type
+    if data is msgspec.UNSET:
+        return b"", declared or "application/json"
     is_wrapper = (
         isinstance(data, dict) and len(data) == 1 and not _is_json(_base_type(declared or ""))
     )

@@ -78,6 +78,27 @@ def test_a_block_is_recorded_and_replayed(file: Path) -> None:
     assert [call.source for call in mocks.calls] == ["recording"]
 
 
+def test_a_recorded_answer_without_a_body_replays_without_one(file: Path) -> None:
+    recording = file.parent / "__mocks__/checkout/empty.json"
+    recording.parent.mkdir(parents=True)
+    call = {"request": {"method": "GET", "url": "https://other.test/"}, "source": "live"}
+    recording.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "test": "checkout.py::empty",
+                "interactions": [
+                    call | {"response": {"status": 200}},
+                    call | {"response": {"status": 200, "body": None}},
+                ],
+            }
+        )
+    )
+    with mock_mcp.intercept("empty", file=file):
+        assert httpx.get("https://other.test/").content == b""
+        assert httpx.get("https://other.test/").content == b"null"
+
+
 def test_a_block_that_raises_is_not_recorded(file: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),

@@ -31,5 +31,7 @@ class Call:
     """The request object, as the contract judges it."""
     recorded: RecordedRequest = field(default=RecordedRequest("", ""), repr=False)
     """The request, as the recording knows it."""
+    is_bodiless: bool = field(default=False, repr=False)
+    """Whether the recorded answer has no body at all, which is not the same as ``null``."""
     replaces: RecordedInteraction | None = field(default=None, repr=False)
     """The recorded answer that no longer fits, when a new one is obtained for it."""

@@ -31,6 +31,11 @@ class LazyClient:
         """Whether anything was asked."""
         return self._collectors is not None and self._pid == os.getpid()
 
+    @property
+    def corrected(self) -> int:
+        """How many batches got their answer only after one that broke the contract."""
+        return self._collectors[0].corrected if self._collectors is not None else 0
+
     def sync(self) -> SyncBatchMockCollector:
         """Return the collector for sync code, connecting if nobody has.
 

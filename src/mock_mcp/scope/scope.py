@@ -259,7 +259,7 @@ class Scope:
         mock = self._answer(call)
         if mock is None:
             mock = self._accept(call, self._ask(call))
-        return self._respond(request, mock)
+        return self._respond(request, call, mock)
 
     async def handle_async(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to an intercepted call, from async code."""
@@ -267,7 +267,7 @@ class Scope:
         mock = self._answer(call)
         if mock is None:
             mock = self._accept(call, await self._ask_async(call))
-        return self._respond(request, mock)
+        return self._respond(request, call, mock)
 
     def blocked(self, error: NetworkBlocked) -> None:
         """Note a refused connection: the code under test may hide it."""
@@ -368,7 +368,8 @@ class Scope:
             raise TransportFailure(found.error.kind, found.error.message)
         assert found.response is not None
         response = found.response
-        data = None if response.body is msgspec.UNSET else response.body
+        call.is_bodiless = response.body is msgspec.UNSET
+        data = None if call.is_bodiless else response.body
         mock = Mock(
             call.wire["requestId"], data, response.status, response.headers, response.delay_ms
         )
@@ -417,11 +418,11 @@ class Scope:
         call.source = source
         return mock
 
-    def _respond(self, request: HttpRequest, mock: Mock) -> HttpResponse:
+    def _respond(self, request: HttpRequest, call: Call, mock: Mock) -> HttpResponse:
         with self._noted:
             return HttpResponse.from_mock(
                 request,
-                mock.data,
+                msgspec.UNSET if call.is_bodiless else mock.data,
                 status=mock.status,
                 headers=mock.headers,
                 delay_s=(mock.delay_ms or 0) / 1000,

@@ -239,3 +239,14 @@ def test_head_keeps_a_length_that_only_the_mock_knows() -> None:
 def test_a_mock_that_cannot_be_sent(data: Any, mock: dict[str, Any], word: str) -> None:
     with pytest.raises(UnusableMock, match=word):
         HttpResponse.from_mock(GET, data, **mock)
+
+
+def test_a_multipart_type_without_a_boundary_gets_one() -> None:
+    parts = {"$multipart": [{"name": "a", "data": "1"}]}
+    headers = {"Content-Type": "multipart/form-data"}
+    response = HttpResponse.from_mock(GET, parts, headers=headers)
+    content_type = response.header("content-type")
+    assert content_type is not None
+    boundary = content_type.partition("boundary=")[2]
+    assert boundary
+    assert response.body.startswith(b"--" + boundary.encode())
