@@ -32,7 +32,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing(short_dir: Path, tmp_path_f
         "parked: GET https://petstore.example.com/v1/pets?status=available",
         'got "sold out"',
         "parked: POST https://petstore.example.com/v1/orders",
-        "3 from the assistant",
+        "3 from the assistant, 1 corrected after the contract check",
         "2. GET https://petstore.example.com/v1/pets/11 -> 200",
         "3 replayed",
         '/body/total: Add the required property "total"',

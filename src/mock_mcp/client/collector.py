@@ -49,6 +49,11 @@ class _Collector:
         """Whether mocks can be requested: False unless ``MOCK_MCP`` is set."""
         return self._engine is not None
 
+    @property
+    def corrected(self) -> int:
+        """How many batches got their answer only after one that broke the contract."""
+        return self._engine.corrected if self._engine is not None else 0
+
     def _request(
         self,
         endpoint: str,

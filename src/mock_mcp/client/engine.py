@@ -130,6 +130,11 @@ class Engine:
         """Return a request id that is unique in this run."""
         return f"r{next(self._request_numbers)}"
 
+    @property
+    def corrected(self) -> int:
+        """How many batches were answered after the contract gate had refused an answer."""
+        return self._session.corrected
+
     def submit(self, tickets: list[Ticket], debounce_s: float) -> None:
         """Queue requests; they leave together with others within ``debounce_s``."""
         with self._lock:

@@ -117,6 +117,7 @@ class Session:
     ) -> None:
         self.run_id = run_id
         self.ready = False
+        self.corrected = 0
         self._pid = pid
         self._cwd = cwd
         self._test_meta = test_meta
@@ -189,6 +190,7 @@ class Session:
                 ]
             case BatchMockResult():
                 batch = self._batches.pop(message.batch_id, {})
+                self.corrected += bool(batch and message.rejections)
                 for mock in message.mocks:
                     ticket = batch.pop(mock.request_id, None)
                     if ticket is not None:

@@ -133,10 +133,14 @@ class Rejected(Effect, frozen=True):
 
 
 class Delivered(Effect, frozen=True):
-    """Send the result to the run's connection, if it has one."""
+    """Send the result to the run's connection, if it has one.
+
+    ``rejections`` counts the earlier answers that the contract gate refused.
+    """
 
     adapter_id: str
     mocks: tuple[Mock, ...]
+    rejections: int = 0
 
 
 class Acknowledged(Effect, frozen=True):
@@ -719,10 +723,6 @@ class Broker:
         self._effects.append(Rejected(batch.run_id, batch_id, adapter_id, reason))
         return self._restart_lease(now, batch, claim)
 
-    def provide(
-        self, now: float, adapter_id: str, batch_id: str, token: str, mocks: Sequence[Mock]
-    ) -> str | None:
-        """Answer a claimed batch.
     def fail(
         self, now: float, adapter_id: str, batch_id: str, token: str, error: MockMcpError
     ) -> None:
@@ -734,6 +734,10 @@ class Broker:
         batch, _ = self._held(now, adapter_id, batch_id, token)
         self._fail(batch, error)
 
+    def provide(
+        self, now: float, adapter_id: str, batch_id: str, token: str, mocks: Sequence[Mock]
+    ) -> str | None:
+        """Answer a claimed batch.
 
         Returns:
             None when the result was accepted, now or before with the same token; a sentence when
@@ -910,7 +914,8 @@ class Broker:
     def _deliver(self, batch: BatchState) -> None:
         """Send the result; without ``ack`` it is done once there is somebody to send it to."""
         adapter_id = batch.adapter_id or ""
-        self._effects.append(Delivered(batch.run_id, batch.id, adapter_id, batch.mocks))
+        rejections = sum(entry.outcome == "rejected" for entry in batch.history)
+        self._effects.append(Delivered(batch.run_id, batch.id, adapter_id, batch.mocks, rejections))
         run = self.runs[batch.run_id]
         if ACK not in run.capabilities and run.connection_id is not None:
             self._forget(batch, _ANSWERED)

@@ -301,12 +301,14 @@ class Control:
             message += f" {len(result.warnings)} contract violations were let through (warn)."
         if result.unchecked:
             message += f" {len(result.unchecked)} unchecked."
+        if result.notes:
+            message += f" {len(result.notes)} checked in part."
         return Provided(
             ok=True,
             message=message,
             delivered=delivered,
             warnings=list(result.warnings),
-            unchecked=dict(result.unchecked),
+            unchecked={**result.notes, **result.unchecked},
         )
 
     def _run_info(self, run: RunState) -> RunInfo:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "GateResult"]
 
+_NOTES = 5
+"""Sentences on what was ignored that are told of one mock; `mock-mcp check-contract` has all."""
+_NOTE_CHARS = 200
+
 NO_CONTRACT = "no contract is registered for this request"
 
 
@@ -34,6 +38,7 @@ class GateResult(msgspec.Struct, frozen=True):
         violations: What keeps the set from being delivered (mode ``enforce``).
         warnings: What is delivered and reported all the same (mode ``warn``).
         unchecked: Request ids and why nothing judged their mocks.
+        notes: Request ids and what of their contract was ignored, though their mocks were judged.
         accepted: Ids of the mocks without an enforced violation.
         blocked: Request ids and why a contract that must judge their mocks cannot be used (mode
             ``enforce``): nothing may be delivered, and no other mock would help.
@@ -42,6 +47,7 @@ class GateResult(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
     warnings: tuple[Violation, ...] = ()
     unchecked: Mapping[str, str] = {}
+    notes: Mapping[str, str] = {}
     accepted: tuple[str, ...] = ()
     blocked: Mapping[str, MockMcpError] = {}
 
@@ -110,6 +116,7 @@ class Gate:
         violations: list[Violation] = []
         warnings: list[Violation] = []
         unchecked: dict[str, str] = {}
+        notes: dict[str, str] = {}
         accepted: list[str] = []
         blocked: dict[str, MockMcpError] = {}
         for request in requests:
@@ -126,6 +133,8 @@ class Gate:
                 verdict = Verdict(False, unchecked_reason=str(unusable), error=unusable)
             if verdict.unchecked_reason is not None:
                 unchecked[request.request_id] = verdict.unchecked_reason
+            elif verdict.notes:
+                notes[request.request_id] = _noted(verdict.notes)
             if verdict.error is not None and mode == "enforce":
                 blocked[request.request_id] = verdict.error
             elif verdict.violations and mode == "enforce":
@@ -133,8 +142,16 @@ class Gate:
             else:
                 warnings += verdict.violations
                 accepted.append(request.request_id)
-        return GateResult(tuple(violations), tuple(warnings), unchecked, tuple(accepted), blocked)
+        return GateResult(
+            tuple(violations), tuple(warnings), unchecked, notes, tuple(accepted), blocked
+        )
 
     def _work(self) -> None:
         while True:
             self._jobs.get()()
+
+
+def _noted(notes: Sequence[str]) -> str:
+    shown = "; ".join(note[:_NOTE_CHARS] for note in notes[:_NOTES])
+    more = f"; and {len(notes) - _NOTES} more" if len(notes) > _NOTES else ""
+    return f"checked, but for what the contract says wrongly: {shown}{more}"

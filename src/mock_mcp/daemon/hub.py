@@ -79,7 +79,7 @@ class Peer(Interface):
 
     connection_id: int
 
-    def deliver(self, batch_id: str, mocks: tuple[Mock, ...]) -> bool:
+    def deliver(self, batch_id: str, mocks: tuple[Mock, ...], rejections: int) -> bool:
         """Send a result; return whether the connection took it."""
 
     def fail(self, batch_id: str, error: MockMcpError) -> None:
@@ -209,7 +209,9 @@ class Hub:
             case Submitted() | Released() | Expired():
                 self._wake(effect.run_id)
             case Delivered():
-                sent = peer is not None and peer.deliver(effect.batch_id, effect.mocks)
+                sent = peer is not None and peer.deliver(
+                    effect.batch_id, effect.mocks, effect.rejections
+                )
                 run = self.broker.runs.get(effect.run_id)
                 if run is None or ACK not in run.capabilities:
                     self._resolve_acks(effect.batch_id, delivered=sent)

@@ -11,7 +11,7 @@ import hmac
 import logging
 from typing import Protocol as Interface
 
-from mock_mcp.core.broker import RESUME
+from mock_mcp.core.broker import ACK, RESUME
 from mock_mcp.daemon.hub import Hub
 from mock_mcp.errors import InvalidMessage, LimitExceeded, MockMcpError, RunReplaced
 from mock_mcp.types import Mock
@@ -154,9 +154,10 @@ class TestPeer:
 
     # -- What the hub asks -----------------------------------------------------------------------
 
-    def deliver(self, batch_id: str, mocks: tuple[Mock, ...]) -> bool:
+    def deliver(self, batch_id: str, mocks: tuple[Mock, ...], rejections: int) -> bool:
         """Send a result; return whether the connection took it."""
-        return self._send(BatchMockResult(batch_id, list(mocks)))
+        said = rejections if ACK in self._capabilities and rejections else None
+        return self._send(BatchMockResult(batch_id, list(mocks), said))
 
     def fail(self, batch_id: str, error: MockMcpError) -> None:
         """Tell the test that a batch ended without an answer.

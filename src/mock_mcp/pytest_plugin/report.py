@@ -16,6 +16,7 @@ __all__ = ["Report"]
 _WORDS = {
     "recording": "replayed",
     "ai": "from the assistant",
+    "corrected": "corrected after the contract check",
     "example": "from the contract",
     "hand": "by hand",
     "unused": "unused",
@@ -61,6 +62,10 @@ class Report:
             unused = len(file.unused())
             if unused:
                 self._unused[self._shown(file.path)] = unused
+
+    def corrected(self, batches: int) -> None:
+        """Count the batches whose first answer broke the contract."""
+        self._counts["corrected"] += batches
 
     def changed(self, path: Path, outcome: str) -> None:
         """Note a recording that was ``written`` or ``removed``."""

@@ -248,6 +248,7 @@ class MockedSession:
                 self._report.notes.append(exc.message)
             if self._display:
                 self._display.stop()
+            self._report.corrected(self._client.corrected)
             self._client.close()
             if self._worker:
                 output: Any = self._config  # which xdist gives a new attribute

@@ -108,10 +108,15 @@ class SubmittedBatch(msgspec.Struct, frozen=True):
 
 
 class BatchMockResult(_Message, frozen=True, tag="BATCH_MOCK_RESULT"):
-    """D→C: exactly one mock per request."""
+    """D→C: exactly one mock per request.
+
+    ``rejections``, for clients with the capability ``ack`` and when there were any, counts the
+    earlier answers that broke the contract and were not sent.
+    """
 
     batch_id: str
     mocks: list[Mock]
+    rejections: int | None = None
 
 
 class BatchResultAck(_Message, frozen=True, tag="BATCH_RESULT_ACK"):

@@ -16,7 +16,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delattr("mock_mcp.adapter.server", raising=False)
     for name in ("mcp", "mcp.server", "mcp_types", "anyio"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtra, match=r"install mock-mcp\[adapter\]") as caught:
+    with pytest.raises(MissingExtra, match=r"pip install 'mock-mcp\[adapter\]'") as caught:
         run_adapter()
     assert "\n" not in caught.value.message
 

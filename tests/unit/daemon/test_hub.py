@@ -23,7 +23,7 @@ class Peer:
         self.takes = takes
         self.told: list[Any] = []
 
-    def deliver(self, batch_id: str, mocks: tuple[Mock, ...]) -> bool:
+    def deliver(self, batch_id: str, mocks: tuple[Mock, ...], rejections: int) -> bool:
         self.told.append(("result", batch_id, mocks))
         return self.takes
 
