@@ -137,7 +137,7 @@ class Provided(_Value, frozen=True):
     ``delivered`` is false when the test has not acknowledged the result yet (it is kept for its
     reconnect) or no longer wants it; ``message`` says which. ``warnings`` are violations that were
     delivered all the same (contract mode ``warn``); ``unchecked`` maps request ids to why no
-    contract judged their mocks.
+    contract judged their mocks, or what of it was ignored when they were judged.
     """
 
     ok: bool

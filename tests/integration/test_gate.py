@@ -157,6 +157,15 @@ def test_a_schema_in_the_request_needs_no_document(daemon: ServedDaemon, project
     assert client.recv()["type"] == "BATCH_MOCK_RESULT"
 
 
+def test_what_of_a_schema_was_ignored_is_said(daemon: ServedDaemon) -> None:
+    client = daemon.attach()
+    client.submit([asked(metadata={"schema": {"type": "objct", "enum": []}})])
+    provided = provide(daemon)
+    assert provided["message"].endswith("1 checked in part.")
+    assert "'objct' is not a type" in provided["unchecked"]["a"]
+    assert "/enum is not a list of values" in provided["unchecked"]["a"]
+
+
 @pytest.mark.asyncio
 async def test_the_python_client_raises_what_the_daemon_says(
     daemon: ServedDaemon, project: Path, connect: Any, responder: Any

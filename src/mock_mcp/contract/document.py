@@ -269,6 +269,8 @@ class Document:
         Raises:
             ContractDocumentError: The reference dangles, leaves the root, is remote or circular.
         """
+        if isinstance(node, dict) and not isinstance(node.get("$ref", ""), str):
+            self.note(place.child("$ref"), "is not text", "ignored")
         hops = 0
         while isinstance(node, dict) and isinstance(node.get("$ref"), str):
             hops += 1

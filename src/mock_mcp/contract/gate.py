@@ -92,6 +92,7 @@ class Verdict:
         unchecked_reason: Why the body was not judged; None when it was.
         operation: The operation, as ``GET /pet/{petId}``; None for a lone schema.
         media_type: The contract's media type for this status; None when it declares no body.
+        notes: What the contract says and this verdict ignores, because it is not valid: sentences.
         error: Why a registered document, or an operation's schema, could not be used. Where
             violations are enforced nothing may be delivered then, for nobody judged it.
         contract_hash: SHA-256 of what the mock was judged by; the same as long as the contract
@@ -104,6 +105,7 @@ class Verdict:
     contract_hash: str | None = None
     operation: str | None = None
     media_type: str | None = None
+    notes: tuple[str, ...] = ()
     error: MockMcpError | None = None
 
 
@@ -294,10 +296,12 @@ class Contracts:
                 operation = source.match.operation
                 response = operation.response(200 if mock.status is None else mock.status)
                 media = response.pick() if response is not None else None
+                verdict = self._check_answer(source.match, request, mock)
                 return replace(
-                    self._check_answer(source.match, request, mock),
+                    verdict,
                     operation=operation.label,
                     media_type=None if media is None else media.name,
+                    notes=(*source.skipped, *verdict.notes),
                 )
             if source.schema is not None and source.document is not None:
                 return self._check_schema(source.document, source.schema, mock)
@@ -317,9 +321,9 @@ class Contracts:
         found = tuple(_body_violations(mock, media_type, compiled))
         if _judged(mock.data, media_type, compiled):
             found = limited(found, mock.request_id)
-            return Verdict(checked=True, violations=found, contract_hash=compiled.fingerprint)
+            return Verdict(True, found, None, compiled.fingerprint, notes=compiled.ignored)
         if isinstance(mock.data, str) and compiled.is_valid(mock.data):
-            return Verdict(checked=True, contract_hash=compiled.fingerprint)
+            return Verdict(True, (), None, compiled.fingerprint, notes=compiled.ignored)
         if not found or not wants(compiled.schema, "string"):
             found = (_evading(mock, media_type, JSON),)
         return Verdict(False, found, _not_judged(media_type))
@@ -330,7 +334,8 @@ class Contracts:
         response = operation.response(status)
         if response is None:
             return Verdict(checked=True, violations=(_undeclared(match, mock, status),))
-        found = list(self._header_violations(response, mock))
+        notes: list[str] = []
+        found = list(self._header_violations(response, mock, notes))
         content_type = media_type_of(mock.headers)
         media = response.pick(content_type)
         bodiless = request["method"].upper() == "HEAD" or status in (204, 205, 304) or status < 200
@@ -351,7 +356,8 @@ class Contracts:
         media_type = content_type or (JSON if self._means_json(document, media) else media.name)
         if compiled is not None and _judged(mock.data, media_type, compiled):
             found += _body_violations(mock, media_type, compiled)
-            return _verdict(mock, response, found, judge=f"{media.name} {compiled.fingerprint}")
+            judge = f"{media.name} {compiled.fingerprint}"
+            return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
         judged = next((m for m in response.media if self._means_json(document, m)), None)
         if judged is None or content_type is None or _asks_for(request, content_type):
             found += _body_violations(mock, media_type, compiled)
@@ -379,7 +385,9 @@ class Contracts:
         compiled = self.schemas.get(document, media.schema, "response")
         return not wants(compiled.schema, "string")
 
-    def _header_violations(self, response: ResponseContract, mock: Mock) -> Iterator[Violation]:
+    def _header_violations(
+        self, response: ResponseContract, mock: Mock, notes: list[str]
+    ) -> Iterator[Violation]:
         document = response.operation.document
         for name, required, schema in response.headers:
             value = header(mock.headers, name)
@@ -396,6 +404,7 @@ class Contracts:
                     )
             elif schema is not None:
                 compiled = self.schemas.get(document, schema, "response")
+                notes += compiled.ignored
                 read = read_simple(value, compiled.schema)
                 yield from explain(compiled, read, request_id=mock.request_id, prefix=prefix)
 
@@ -475,13 +484,15 @@ def _verdict(
     *,
     judge: str = "",
     unchecked_reason: str | None = None,
+    notes: Iterable[str] = (),
 ) -> Verdict:
     """Return the verdict; ``judge`` is what the body was judged by, for the contract's hash."""
     violations = limited(found, mock.request_id)
     if unchecked_reason is not None:
         return Verdict(False, violations, unchecked_reason)
     required = sorted(name for name, is_required, _ in response.headers if is_required)
-    return Verdict(True, violations, None, fingerprint([response.key, judge, required]))
+    judged_by = fingerprint([response.key, judge, required])
+    return Verdict(True, violations, None, judged_by, notes=tuple(notes))
 
 
 def _body_forbidden(mock: Mock, status: int, method: str) -> Violation:

@@ -24,7 +24,7 @@ from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.parse import MAX_DEPTH
 
-__all__ = ["SCHEMA_KEYWORDS", "Direction", "close", "strip_annotations"]
+__all__ = ["SCHEMA_KEYWORDS", "Closed", "Direction", "close", "strip_annotations"]
 
 Direction = Literal["response", "request"]
 
@@ -84,13 +84,43 @@ SCHEMA_KEYWORDS = (
 )
 """Keywords that make an object a schema that asserts something."""
 
+_WEAKER = frozenset(("any type is accepted", "any value is accepted", "ignored"))
+"""What is done about a defect that leaves something unchecked."""
+
+_FORMATS = frozenset(
+    (
+        *("date", "date-time", "duration", "time"),
+        *("email", "hostname", "idn-email", "idn-hostname", "ipv4", "ipv6"),
+        *("iri", "iri-reference", "uri", "uri-reference", "uri-template", "uuid"),
+        *("json-pointer", "regex", "relative-json-pointer"),
+        *("binary", "byte", "double", "float", "int32", "int64", "password"),
+    )
+)
+"""The formats of JSON Schema and of the OpenAPI specifications."""
+
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _NULL_BRANCH: dict[str, Any] = {"type": "null"}
 
 _Scope = tuple[tuple[str, Place], ...]
 
 
-def close(document: Document, place: Place, node: Any, direction: Direction) -> dict[str, Any]:
+class Closed(NamedTuple):
+    """A closed 2020-12 schema, and what of its source it does not check, as sentences."""
+
+    schema: dict[str, Any]
+    ignored: tuple[str, ...]
+
+
+class _Definition(NamedTuple):
+    """A converted definition: the names it refers to, those of them that judge the same value."""
+
+    schema: Schema
+    referred: frozenset[str]
+    in_place: frozenset[str]
+    ignored: tuple[str, ...]
+
+
+def close(document: Document, place: Place, node: Any, direction: Direction) -> Closed:
     """Return the closed 2020-12 schema of ``node`` and everything it refers to.
 
     Args:
@@ -135,34 +165,57 @@ class _Converter:
         self._lone_refs = document.version in ("2.0", "3.0") or old_draft
         self._names: dict[tuple[Place, _Scope, bool], str] = {}
         self._sources: dict[str, tuple[Place, Any, _Scope, bool]] = {}
-        self._defs: dict[str, tuple[Schema, frozenset[str]]] = {}
+        self._defs: dict[str, _Definition] = {}
         self._referred: set[str] = set()
+        self._ignored: dict[str, None] = {}
+        self._formats: set[str] = set()
         self._lock = threading.Lock()
 
-    def close(self, place: Place, node: Any) -> dict[str, Any]:
+    def close(self, place: Place, node: Any) -> Closed:
         """Convert ``node`` and collect the definitions it reaches."""
         with self._lock:
-            self._referred = set()
+            self._referred, self._ignored = set(), {}
             root = self._convert(_At(place, (), 0), node)
+            ignored = self._ignored
             closed = root if isinstance(root, dict) else ({} if root else {"not": {}})
             todo, reached = list(self._referred), set(self._referred)
-            defs: dict[str, Any] = {}
+            found: dict[str, _Definition] = {}
             while todo:
                 name = todo.pop()
-                defs[name], referred = self._definition(name)
-                todo.extend(referred - reached)
-                reached |= referred
-        if defs:
-            closed["$defs"] = dict(sorted(defs.items()))
-        return closed
+                found[name] = self._definition(name)
+                todo.extend(found[name].referred - reached)
+                reached |= found[name].referred
+            self._ignored = ignored
+            self._note_loops({name: each.in_place for name, each in found.items()})
+        for name in sorted(found):
+            ignored |= dict.fromkeys(found[name].ignored)
+        if found:
+            closed["$defs"] = {name: found[name].schema for name in sorted(found)}
+        return Closed(closed, tuple(ignored))
 
-    def _definition(self, name: str) -> tuple[Schema, frozenset[str]]:
+    def _note_loops(self, edges: dict[str, frozenset[str]]) -> None:
+        """Note the definitions that lead back to themselves without going into the value."""
+        edges = {name: ends for name, ends in edges.items() if ends}
+        while any(not ends & edges.keys() for ends in edges.values()):
+            edges = {name: ends for name, ends in edges.items() if ends & edges.keys()}
+        for name in sorted(edges):  # each of them leads to a loop, but need not be on it
+            todo, seen = set(edges[name]), {""}
+            while todo and name not in seen:
+                seen |= todo
+                todo = {end for each in todo for end in edges.get(each, ())} - seen
+            if name in seen:
+                message = "leads back to itself by $ref and allOf alone"
+                self._say(self._sources[name][0], message, "ignored")
+
+    def _definition(self, name: str) -> _Definition:
         if name not in self._defs:
             place, node, scope, family = self._sources[name]
-            self._referred = set()
+            self._referred, self._ignored = set(), {}
             convert = self._family if family else self._convert
             schema = convert(_At(place, scope, 0), node)
-            self._defs[name] = schema, frozenset(self._referred)
+            self._defs[name] = _Definition(
+                schema, frozenset(self._referred), _in_place(schema), tuple(self._ignored)
+            )
         return self._defs[name]
 
     # -- References ---------------------------------------------------------------------------
@@ -212,7 +265,7 @@ class _Converter:
             node = pointers.follow(file.tree, pointer)
             if isinstance(node, dict) and node.get("$recursiveAnchor") is True:
                 return self._def(Place(file, pointer), node, at.scope)
-        self._document.note(at.place, "$recursiveRef has no $recursiveAnchor above it", "ignored")
+        self._say(at.place, "$recursiveRef has no $recursiveAnchor above it", "ignored")
         return {}
 
     # -- One schema ---------------------------------------------------------------------------
@@ -222,7 +275,7 @@ class _Converter:
             return node
         place = at.place
         if not isinstance(node, dict):
-            self._document.note(place, "is not a schema", "any value is accepted")
+            self._say(place, "is not a schema", "any value is accepted")
             return True
         if at.depth > MAX_DEPTH:
             raise ContractDocumentError(
@@ -245,9 +298,9 @@ class _Converter:
             self._repair(out, place)
         if node.get("nullable") is True or node.get("x-nullable") is True:
             if self._document.version in ("3.1", "schema"):
-                self._document.note(place, "nullable is not a keyword of this version", "honoured")
+                self._say(place, "nullable is not a keyword of this version", "honoured")
             elif "$ref" in out:
-                self._document.note(place, "nullable beside $ref", "honoured")
+                self._say(place, "nullable beside $ref", "honoured")
             out = _with_null(out)
         return out
 
@@ -262,7 +315,7 @@ class _Converter:
             out[keyword] = self._convert(inner, value)
         elif keyword in _LIST:
             if not isinstance(value, list) or not value:
-                self._document.note(inner.place, "is not a list of schemas", "ignored")
+                self._say(inner.place, "is not a list of schemas", "ignored")
             elif keyword == "allOf":
                 out[keyword] = [self._member(inner.child(i), item) for i, item in enumerate(value)]
             elif keyword == "prefixItems" or (discriminator := _discriminator(node)) is None:
@@ -274,7 +327,7 @@ class _Converter:
                 ]
         elif keyword in _MAP:
             if not isinstance(value, dict):
-                self._document.note(inner.place, "is not a map of schemas", "ignored")
+                self._say(inner.place, "is not a map of schemas", "ignored")
                 return
             out[keyword] = {
                 name: self._convert(inner.child(name), item) for name, item in value.items()
@@ -292,6 +345,10 @@ class _Converter:
                 else:
                     schema = self._convert(inner.child(name), rule)
                     out.setdefault("dependentSchemas", {})[name] = schema
+        elif keyword == "dependencies":
+            self._say(inner.place, "is not a map of schemas", "ignored")
+        else:
+            self._say(inner.place, "is not text", "ignored")
 
     def _plain(
         self, out: dict[str, Any], place: Place, node: dict[str, Any], keyword: str, value: Any
@@ -314,10 +371,14 @@ class _Converter:
             if isinstance(value, list) and value:
                 out["examples"] = list(value)
         elif keyword in _TEXTS:
-            if isinstance(value, str):
-                out[keyword] = value
-            else:
+            if not isinstance(value, str):
                 self._note(place, keyword, "is not text", "ignored")
+                return
+            out[keyword] = value
+            if keyword == "format" and value not in _FORMATS and value not in self._formats:
+                self._formats.add(value)  # once: some documents have thousands
+                message = f"{value!r} is a format that no specification names"
+                self._say(place.child(keyword), message, "ignored", weakens=False)
         elif keyword in _FLAGS:
             if value is True:
                 out[keyword] = True
@@ -331,11 +392,21 @@ class _Converter:
                 self._note(place, keyword, "is true or false as in OpenAPI 3.0", "read as in 3.0")
         elif keyword in _NUMBERS or keyword in _COUNTS:
             self._number(out, place, keyword, value)
-        elif keyword == "dependentRequired" and isinstance(value, dict):
-            out[keyword] = {name: _unique_texts(rule) for name, rule in value.items()}
+        elif keyword == "dependentRequired":
+            if isinstance(value, dict):
+                out[keyword] = {name: _unique_texts(rule) for name, rule in value.items()}
+            else:
+                self._note(place, keyword, "is not a map of lists of names", "ignored")
 
     def _note(self, place: Place, keyword: str, message: str, action: str) -> None:
-        self._document.note(place.child(keyword), message, action)
+        self._say(place.child(keyword), message, action, weakens=keyword not in _ANNOTATIONS)
+
+    def _say(self, place: Place, message: str, action: str, *, weakens: bool = True) -> None:
+        """Note a defect; remember for the schema at hand what it does not check because of it."""
+        self._document.note(place, message, action)
+        if weakens and action in _WEAKER:
+            at = self._document.relative_name(place) or "/"
+            self._ignored[f"{at} {message}: {action}"] = None
 
     def _repair(self, out: dict[str, Any], place: Place) -> None:
         """Settle keywords that contradict each other however they are ordered."""
@@ -347,14 +418,12 @@ class _Converter:
         if options is None or kinds is None:
             return
         if kinds == "string" and any(_is_number(o) or isinstance(o, bool) for o in options):
-            self._document.note(
-                place.child("enum"), "has numbers or booleans for a string", "read as text"
-            )
+            self._say(place.child("enum"), "has numbers or booleans for a string", "read as text")
             out["enum"] = [_as_text(option) for option in options]
         elif kinds in ("integer", "number") and all(isinstance(o, str) for o in options):
             numbers = [_as_number(option) for option in options]
             if None not in numbers:
-                self._document.note(place.child("enum"), "has text for numbers", "read as numbers")
+                self._say(place.child("enum"), "has text for numbers", "read as numbers")
                 out["enum"] = numbers
 
     def _type(self, out: dict[str, Any], place: Place, value: Any) -> None:
@@ -498,7 +567,7 @@ class _Converter:
                 if self._document.resolve(place, ref)[0] == target:
                     values.append(value)
             except ContractDocumentError:
-                self._document.note(
+                self._say(
                     place.child("discriminator", "mapping", value),
                     f"{ref!r} names no schema",
                     "ignored",
@@ -544,6 +613,19 @@ def _add_ref(out: dict[str, Any], reference: dict[str, Any]) -> None:
         out.setdefault("allOf", []).append(reference)
     else:
         out.update(reference)
+
+
+def _in_place(schema: Schema) -> frozenset[str]:
+    """Return the definitions that a schema applies to its own value, by `$ref` and `allOf`."""
+    found: set[str] = set()
+    todo = [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            todo += node.get("allOf", ())
+            if "$ref" in node:
+                found.add(node["$ref"].removeprefix("#/$defs/"))
+    return frozenset(found)
 
 
 def _enter(scope: _Scope, place: Place, node: dict[str, Any]) -> _Scope:

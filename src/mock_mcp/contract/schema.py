@@ -11,6 +11,7 @@ import hashlib
 import operator
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import msgspec
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
-from mock_mcp.contract.normalise import Direction, close, strip_annotations
+from mock_mcp.contract.normalise import Closed, Direction, close, strip_annotations
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator, ValidationError
@@ -63,6 +64,12 @@ def close_schema(
     Raises:
         ContractDocumentError: The pointer or a ``$ref`` leads nowhere, or the nesting is too deep.
     """
+    return _close(document, target, direction).schema
+
+
+def _close(
+    document: Document, target: Place | str | dict[str, Any] | bool, direction: Direction
+) -> Closed:
     if isinstance(target, (dict, bool)):
         return close(document, document.place, target, direction)
     place = target if isinstance(target, Place) else Place(document.place.file, target)
@@ -78,10 +85,17 @@ class CompiledSchema:
 
     Attributes:
         schema: The closed 2020-12 schema, without the keywords the validator refused.
+        ignored: What of its source is not checked because it is not valid, as sentences.
     """
 
-    def __init__(self, schema: dict[str, Any], validator: Draft202012Validator) -> None:
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        validator: Draft202012Validator,
+        ignored: Sequence[str] = (),
+    ) -> None:
         self.schema = schema
+        self.ignored = tuple(ignored)
         self._validator = validator
 
     def is_valid(self, value: Any) -> bool:
@@ -148,19 +162,23 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
 
 
-def compile_schema(document: Document, place: Place, schema: dict[str, Any]) -> CompiledSchema:
+def compile_schema(
+    document: Document, place: Place, schema: dict[str, Any], ignored: Sequence[str] = ()
+) -> CompiledSchema:
     """Compile a closed schema; keywords that cannot be compiled are dropped and noted.
 
     Args:
         document: Where dropped keywords are noted.
         place: Where the schema stands, for those notes.
         schema: A closed schema. Dropping changes it.
+        ignored: What was ignored when it was closed.
 
     Raises:
         ContractDocumentError: The schema cannot be compiled even so.
     """
     import jsonschema_rs
 
+    dropped = list(ignored)
     for _ in range(_MAX_DROPS):
         try:
             validator = jsonschema_rs.Draft202012Validator(
@@ -176,11 +194,12 @@ def compile_schema(document: Document, place: Place, schema: dict[str, Any]) -> 
             if not path or not _drop(schema, path):
                 raise _uncompilable(place, error.message) from None
             where = pointers.extend("", *path)
+            dropped.append(f"{where} is not valid: ignored")
             document.note(place, f"{where} of its closed schema is not valid", "ignored")
         except ValueError as error:
             raise _uncompilable(place, str(error)) from None
         else:
-            return CompiledSchema(schema, validator)
+            return CompiledSchema(schema, validator, dropped)
     raise _uncompilable(place, f"more than {_MAX_DROPS} keywords are not valid")
 
 
@@ -225,9 +244,8 @@ class SchemaCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        compiled = compile_schema(
-            document, place, close_schema(document, place, direction=direction)
-        )
+        closed = _close(document, place, direction)
+        compiled = compile_schema(document, place, *closed)
         with self._lock:
             self._kept[key] = compiled
             while len(self._kept) > self._size:

@@ -484,6 +484,72 @@ def test_without_a_contract_the_reason_is_given(contracts: Contracts) -> None:
     assert "https://x.test" in str(verdict.unchecked_reason)
 
 
+# -- What is ignored --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schema", "body", "note"),
+    [
+        ({"type": "objct"}, 5, "/type 'objct' is not a type: any type is accepted"),
+        ({"type": "string", "pattern": "(["}, "x", "/pattern is not valid: ignored"),
+        ({"enum": []}, 5, "/enum is not a list of values: ignored"),
+        ({"type": "object", "properties": {"a": 5}}, {}, "/properties/a is not a schema: any value is accepted"),
+        ({"items": {"$ref": "#/$defs/A"}, "$defs": {"A": {"minLength": -1}}}, [], "/$defs/A/minLength is not a whole number of 0 or more: ignored"),
+        ({"$ref": 5, "type": "integer"}, 5, "/$ref is not text: ignored"),
+        ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, 5, "/$defs/A leads back to itself by $ref and allOf alone: ignored"),
+        ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}, 5, "/$defs/B leads back to itself by $ref and allOf alone: ignored"),
+        ({"$ref": "#/$defs/A", "$defs": {"A": {"allOf": [{"$ref": "#/$defs/A"}, {"type": "integer"}]}}}, 5, "/$defs/A leads back to itself by $ref and allOf alone: ignored"),
+    ],
+)  # fmt: skip
+def test_what_a_schema_says_wrongly_is_said_beside_the_verdict(
+    contracts: Contracts, schema: Any, body: Any, note: str
+) -> None:
+    for _ in range(2):  # found once, said each time
+        verdict = contracts.check_mock(lone(schema), Mock("r", body))
+        assert verdict.checked
+        assert verdict.violations == ()
+        assert note in verdict.notes
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "description": 5, "format": "made-up", "nullable": True},
+        {"items": {"$ref": "#/$defs/A"}, "$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}},
+        {"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"type": "string"}, {"items": {"$ref": "#/$defs/A"}}]}}},
+    ],
+)  # fmt: skip
+def test_what_weakens_nothing_is_not_said(contracts: Contracts, schema: Any) -> None:
+    assert contracts.check_mock(lone(schema), Mock("r", "x")).notes == ()
+
+
+def test_each_schema_of_a_document_says_what_it_reaches(tmp_path: Path) -> None:
+    """The broken definition is converted once; whatever reaches it is judged in part."""
+    schemas = {"Bad": {"type": "objct"}, "Uses": {"properties": {"x": {"$ref": "#/components/schemas/Bad"}}}}  # fmt: skip
+    paths = {
+        f"/{name}": {"get": {"responses": {"200": {"content": {"application/json": {"schema": node}}}}}}
+        for name, node in {
+            "bad": {"$ref": "#/components/schemas/Bad"},
+            "uses": {"$ref": "#/components/schemas/Uses"},
+            "good": {"type": "object"},
+        }.items()
+    }  # fmt: skip
+    api = {"openapi": "3.0.0", "paths": paths, "components": {"schemas": schemas}}
+    (tmp_path / "api.json").write_text(json.dumps(api))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json")])
+    for name, noted in (("uses", True), ("bad", True), ("good", False)):
+        verdict = contracts.check_mock(request(f"http://x.test/{name}"), Mock("r", {}))
+        assert verdict.checked
+        assert bool(verdict.notes) is noted
+
+
+def test_a_skipped_source_is_said_though_another_judges(contracts: Contracts) -> None:
+    metadata = {"schemaUrl": "https://x.test/a.json"}
+    verdict = contracts.check_mock(request(metadata=metadata), Mock("r", GOOD, headers=RATE))
+    assert verdict.checked
+    assert "not local" in verdict.notes[0]
+
+
 # -- The contract's hash -----------------------------------------------------------------------
 
 
