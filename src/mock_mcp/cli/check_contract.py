@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             failed = True
             reports.append({"path": name, "error": {"code": error.code, "message": error.message}})
             if not args.json:
-                print(f"{name}: cannot be used\n  {error.message}", file=sys.stderr)
+                print(f"cannot be used: {error.message}", file=sys.stderr)
             continue
         failed = failed or bool(found.uncompilable)
         reports.append(asdict(found))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,7 @@ class File:
     tree: Any
     sha256: str
     stamp: tuple[int, int, int] | None
+    repeated: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -173,6 +174,11 @@ class Document:
         pointer = place.pointer if place.file is self.place.file else str(place)
         if len(self._defects) < MAX_DEFECTS:
             self._defects.setdefault((pointer, message), Defect(pointer, message, action))
+
+    def note_repeated(self, file: File, keys: Iterable[str]) -> None:
+        """Record keys that stand twice in their object."""
+        for pointer in keys:
+            self.note(Place(file, pointer), "stands twice in its object", "the last one counts")
 
     def attach(self, name: str, schema: Any) -> Place:
         """Return the place of a schema that the document spells in another form, kept by ``name``.
@@ -318,9 +324,10 @@ class Document:
                 if len(self._files) >= _MAX_FILES:
                     raise self._bad_ref(place, ref, f"is one file more than {_MAX_FILES}")
                 try:
-                    self._files[path] = _read(path, self._cache_dir)
+                    file = self._files[path] = _read(path, self._cache_dir)
                 except ContractDocumentError as error:
                     raise self._bad_ref(place, ref, str(error)) from None
+                self.note_repeated(file, file.repeated)
             return Place(self._files[path], "")
 
     @staticmethod
@@ -352,7 +359,7 @@ def load_document(
     document = load_schema_file(path, server=server, cache_dir=cache_dir, root=root)
     if document.version == "schema":
         raise ContractDocumentError(
-            path, "", "is not an OpenAPI document: it has neither 'openapi' nor 'swagger'"
+            document.path, "", "is not an OpenAPI document: it has neither 'openapi' nor 'swagger'"
         )
     return document
 
@@ -368,14 +375,15 @@ def load_schema_file(
     real = Path(os.path.realpath(path))
     file = _read(real, cache_dir)
     if not isinstance(file.tree, dict):
-        raise ContractDocumentError(path, "", "is not an OpenAPI document: it is not an object")
+        raise ContractDocumentError(real, "", "is not an OpenAPI document: it is not an object")
     reach = Path(os.path.realpath(root)) if root is not None else real.parent
     if not real.is_relative_to(reach):
         reach = real.parent
-    version, odd = _version(path, file.tree)
+    version, odd = _version(real, file.tree)
     document = Document(file, version, server=server, root=reach, cache_dir=cache_dir)
     if odd is not None:
         document.note(document.place, f"version {odd} is not known", f"read as {version}")
+    document.note_repeated(file, file.repeated)
     _check_paths(document)
     return document
 
@@ -387,11 +395,11 @@ def document_of_schema(schema: Any) -> Document:
 
 def _read(path: Path, cache_dir: Path | None) -> File:
     stamp = _stamp(path)
-    tree, digest = parse_file(path, cache_dir)
-    return File(path, tree, digest, stamp)
+    tree, digest, repeated = parse_file(path, cache_dir)
+    return File(path, tree, digest, stamp, repeated)
 
 
-def _version(path: Path | str, tree: dict[str, Any]) -> tuple[str, str | None]:
+def _version(path: Path, tree: dict[str, Any]) -> tuple[str, str | None]:
     for keyword in ("openapi", "swagger", "swaggerVersion"):
         if keyword not in tree:
             continue

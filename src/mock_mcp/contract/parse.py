@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import re
 import stat
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.errors import MissingExtra, MockMcpError
 
@@ -29,9 +33,11 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_DOCUMENT_BYTES",
     "MAX_NODES",
+    "Parsed",
     "TreeBuilder",
     "build_tree",
     "parse_file",
+    "repeated_keys",
 ]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -43,6 +49,11 @@ MAX_DEPTH = 200
 MAX_NODES = 10_000_000
 """Values of a YAML document with every alias expanded: bounds anchor bombs."""
 
+MAX_REPEATED = 200
+"""Repeated keys of a YAML document that are noted."""
+
+_BOM = b"\xef\xbb\xbf"
+_NONE: frozenset[str] = frozenset()
 _CACHE_VERSION = 1
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS = {
@@ -66,7 +77,22 @@ _PLAIN_TAGS = frozenset(
 )
 
 
-def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
+class Parsed(NamedTuple):
+    """A parsed file.
+
+    Attributes:
+        tree: Its JSON tree.
+        sha256: Hash of its bytes, hexadecimal.
+        repeated: Pointers of YAML keys that stand twice in their mapping, where the last counts;
+            none when the tree was stored. For JSON see `repeated_keys`.
+    """
+
+    tree: Any
+    sha256: str
+    repeated: Sequence[str] = ()
+
+
+def parse_file(path: Path, cache_dir: Path | None = None) -> Parsed:
     """Read a JSON or YAML file.
 
     Args:
@@ -74,36 +100,73 @@ def parse_file(path: Path, cache_dir: Path | None = None) -> tuple[Any, str]:
             when it begins with "{" and parses as such, else YAML.
         cache_dir: A private directory for parsed YAML; None parses anew each time.
 
-    Returns:
-        The tree and the SHA-256 of the file's bytes in hexadecimal.
-
     Raises:
         ContractDocumentError: The file cannot be read, is malformed or exceeds a limit.
         MissingExtra: The file is YAML and PyYAML is not installed.
     """
-    try:
-        content = _read(path)
-    except OSError as error:
-        raise ContractDocumentError(
-            path, "", f"cannot be read: {error.strerror or error}"
-        ) from None
+    content = _read(path)
     if len(content) > MAX_DOCUMENT_BYTES:
         raise ContractDocumentError(path, "", f"is larger than {MAX_DOCUMENT_BYTES} bytes")
     digest = hashlib.sha256(content).hexdigest()
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = content.removeprefix(_BOM)
+    repeated: list[str] = []
     if path.suffix.lower() == ".json":
         tree = _parse_json(path, content)
     elif content.lstrip()[:1] == b"{":
         try:
             tree = _parse_json(path, content)
         except ContractDocumentError:  # a YAML flow mapping begins the same way
-            tree = _parse_yaml(path, content)
+            tree = _parse_yaml(path, content, repeated)
     else:
-        tree = _parse_yaml_cached(path, content, digest, cache_dir)
-    return tree, digest
+        tree = _parse_yaml_cached(path, content, digest, cache_dir, repeated)
+    return Parsed(tree, digest, repeated)
+
+
+def repeated_keys(path: Path) -> list[str]:
+    """Return the pointers of keys that stand twice in an object of a JSON file; the last counts.
+
+    It costs more than parsing the file, so only who checks a document asks for it. What is not
+    JSON has none.
+
+    Raises:
+        ContractDocumentError: The file cannot be read.
+    """
+    found: dict[int, tuple[dict[str, Any], list[str]]] = {}
+
+    def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        taken = dict(pairs)
+        if len(taken) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            found[id(taken)] = taken, [key for key, count in counts.items() if count > 1]
+        return taken
+
+    try:
+        tree = json.loads(_read(path).removeprefix(_BOM), object_pairs_hook=take)
+    except (ValueError, RecursionError):
+        return []
+    repeated: list[str] = []
+    todo = [("", tree)] if found else []
+    while todo:
+        pointer, node = todo.pop()
+        if isinstance(node, dict):
+            _, keys = found.get(id(node), (None, ()))
+            repeated += (pointers.extend(pointer, key) for key in keys)
+            todo += ((pointers.extend(pointer, key), child) for key, child in node.items())
+        elif isinstance(node, list):
+            todo += ((pointers.extend(pointer, i), child) for i, child in enumerate(node))
+    return sorted(repeated)
 
 
 def _read(path: Path) -> bytes:
+    try:
+        return _read_regular(path)
+    except OSError as error:
+        raise ContractDocumentError(
+            path, "", f"cannot be read: {error.strerror or error}"
+        ) from None
+
+
+def _read_regular(path: Path) -> bytes:
     """Return a regular file's first bytes; opening a pipe or a device must not wait."""
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # as far as the system has them
@@ -132,13 +195,15 @@ def _too_deep(path: Path) -> ContractDocumentError:
     return ContractDocumentError(path, "", f"is nested more than {MAX_DEPTH} levels deep")
 
 
-def _parse_yaml_cached(path: Path, content: bytes, digest: str, cache_dir: Path | None) -> Any:
+def _parse_yaml_cached(
+    path: Path, content: bytes, digest: str, cache_dir: Path | None, repeated: list[str]
+) -> Any:
     if cache_dir is None:
-        return _parse_yaml(path, content)
+        return _parse_yaml(path, content, repeated)
     stored = cache_dir / f"{digest}.v{_CACHE_VERSION}.json"
     with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(stored.read_bytes())
-    tree = _parse_yaml(path, content)
+    tree = _parse_yaml(path, content, repeated)
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_atomically(stored, msgspec.json.encode(tree))
@@ -156,8 +221,11 @@ def _write_atomically(target: Path, content: bytes) -> None:
         raise
 
 
-def _parse_yaml(path: Path, content: bytes) -> Any:
-    return build_tree(path, content, TreeBuilder(path))
+def _parse_yaml(path: Path, content: bytes, repeated: list[str]) -> Any:
+    builder = TreeBuilder(path)
+    tree = build_tree(path, content, builder)
+    repeated += builder.repeated
+    return tree
 
 
 def build_tree(path: Path, content: bytes, builder: TreeBuilder) -> Any:
@@ -206,6 +274,7 @@ class TreeBuilder:
 
     def __init__(self, path: Path, max_nodes: int = MAX_NODES) -> None:
         self.path = path
+        self.repeated: list[str] = []
         self._max_nodes = max_nodes
         self._root: list[Any] = []
         self._stack: list[_Open] = []
@@ -270,6 +339,8 @@ class TreeBuilder:
         top.size += size
         if top.size > self._max_nodes:
             raise self._error(event, f"holds more than {self._max_nodes} values, aliases expanded")
+        if top.is_repeated() and len(self.repeated) < MAX_REPEATED:
+            self.repeated.append(pointers.extend("", *(each.token() for each in self._stack)))
         if not top.put(value):
             raise self._error(event, "'<<' takes a mapping or a list of mappings")
 
@@ -285,13 +356,24 @@ def _line(event: Any) -> int:
 class _Open:
     """A mapping or sequence whose end has not been seen."""
 
-    __slots__ = ("event", "key", "size", "value")
+    __slots__ = ("event", "key", "merged", "size", "value")
 
     def __init__(self, value: Any, event: Any) -> None:
         self.value = value
         self.event = event
         self.size = 1
         self.key: str | None = None
+        self.merged: frozenset[str] = _NONE  # keys that came by "<<": their mapping may override
+
+    def token(self) -> str | int:
+        """Return the pointer token of what is being read."""
+        return len(self.value) if isinstance(self.value, list) else self.key or ""
+
+    def is_repeated(self) -> bool:
+        """Say whether the item that comes next replaces another of the same key."""
+        if self.key is None or self.key not in self.value:
+            return False
+        return self.key not in self.merged
 
     def wants_key(self) -> bool:
         return isinstance(self.value, dict) and self.key is None
@@ -308,10 +390,13 @@ class _Open:
             for source in sources:
                 if not isinstance(source, dict):
                     return False
+                self.merged |= source.keys() - self.value.keys()
                 for key, value in source.items():
                     self.value.setdefault(key, value)
         else:
             self.value[self.key] = item
+            if self.merged:
+                self.merged -= {self.key}
             self.key = None
         return True
 

@@ -6,6 +6,7 @@ once and its validator dropped before the next: a large document would take giga
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mock_mcp.contract.document import Defect, Document, Place, load_document
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.finder import Finder
 from mock_mcp.contract.operation import Media, Operation, ResponseContract
+from mock_mcp.contract.parse import repeated_keys
 from mock_mcp.contract.schema import CompiledSchema, close_schema, compile_schema
 
 __all__ = ["Survey", "survey"]
@@ -77,6 +79,8 @@ def survey(path: Path, *, cache_dir: Path | None = None) -> Survey:
         MissingExtra: It is YAML and PyYAML is not installed.
     """
     document = load_document(path, cache_dir=cache_dir)
+    assert document.path is not None
+    document.note_repeated(document.place.file, repeated_keys(document.path))
     found = Survey(str(path), document.version, document.sha256, document.servers)
     groups: dict[bytes, list[_Body]] = {}
     for operation in Finder(document):
@@ -107,7 +111,7 @@ def _bodies(found: Survey, operation: Operation) -> list[_Body]:
             if media.schema is not None
         ]
     except ContractDocumentError as error:
-        found.uncompilable.append(f"{operation.label}: {error}")
+        found.uncompilable.append(f"{operation.label}: {_reason(found, error)}")
         return []
     found.bodiless += wanted is None
     return bodies
@@ -165,9 +169,15 @@ def _invalid(body: _Body, compiled: CompiledSchema, example: object) -> str:
 
 def _fail(found: Survey, body: _Body, error: ContractDocumentError) -> None:
     where = f"{body.operation.label} {body.response.key} {body.media.name}"
-    found.uncompilable.append(f"{where}: {error}")
+    found.uncompilable.append(f"{where}: {_reason(found, error)}")
     if body.wanted:
         found.unsampled.append(f"{body.operation.label}: its schema cannot be used")
+
+
+def _reason(found: Survey, error: ContractDocumentError) -> str:
+    """Return the place and the reason; the survey names its own file already."""
+    own = error.file == os.path.realpath(found.path)
+    return f"{error.pointer or '/'}: {error.reason}" if own else str(error)
 
 
 def _schema(body: _Body) -> Place:

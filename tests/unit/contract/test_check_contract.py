@@ -60,6 +60,71 @@ def test_text(api: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is the text '2'" in text
 
 
+REPEATED = {
+    "api.yaml": """\
+openapi: 3.0.0
+x-base: &base {a: 1, b: 2}
+x-merged: {<<: *base, a: 3}
+x-twice: [{a: 1, <<: *base, b: 2, b: 3}]
+paths:
+  /a: {}
+  /a: {}
+""",
+    "api.json": """\
+{"openapi": "3.0.0", "x-twice": [{"b": {"c": 1, "c": 1}, "b": 3}], "paths": {"/a": {}, "/a": {}}}
+""",
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_repeated_keys_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text(REPEATED[name])
+    assert main("--json", str(tmp_path / name)) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    found = {defect["pointer"]: defect["action"] for defect in report["defects"]}
+    assert found == dict.fromkeys(("/paths/~1a", "/x-twice/0/b"), "the last one counts")
+
+
+def test_what_says_nothing_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schemas = {
+        "A": {"$ref": "#/components/schemas/B"},
+        "B": {"$ref": "#/components/schemas/A"},
+        "C": {"allOf": [{"$ref": "#/components/schemas/C"}, {"type": "object"}]},
+        "D": {"$ref": ["#/components/schemas/C"]},
+        "E": {"type": "string", "format": "made-up"},
+        "F": {"type": "string", "format": "made-up"},
+    }
+    properties = {name.lower(): {"$ref": f"#/components/schemas/{name}"} for name in schemas}
+    paths = {"/a": {"get": {"responses": answer({"properties": properties})}}}
+    api = {"openapi": "3.0.0", "paths": paths, "components": {"schemas": schemas}}
+    path = tmp_path / "api.json"
+    path.write_text(json.dumps(api))
+    assert main("--json", str(path)) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    found = {d["pointer"].rpartition("schemas/")[2]: d["message"] for d in report["defects"]}
+    assert {name for name, message in found.items() if "itself" in message} == {"A", "B", "C"}
+    assert found["D/$ref"] == "is not text"
+    assert [message for message in found.values() if "made-up" in message] == [
+        "'made-up' is a format that no specification names"
+    ]
+
+
+def test_a_path_is_absolute_and_said_once(
+    api: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(api.parent)
+    (api.parent / "list.json").write_text("[]")
+    assert main("api.json", "list.json", "none.json") == 1
+    output = capsys.readouterr()
+    assert str(api.parent) not in output.out
+    assert output.err.splitlines() == [
+        f"cannot be used: {api.parent}/list.json: is not an OpenAPI document: it is not an object",
+        f"cannot be used: {api.parent}/none.json: cannot be read: No such file or directory",
+    ]
+
+
 def test_a_good_document_is_0(tmp_path: Path) -> None:
     path = tmp_path / "api.json"
     path.write_text(json.dumps({"swagger": "2.0", "paths": {"/a": {"get": {"responses": {}}}}}))
