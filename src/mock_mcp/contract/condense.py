@@ -75,14 +75,13 @@ _ASSERTIONS = frozenset((*_PLAIN, *_ONE, *_LISTS, *_MAPS, "$ref"))
 class Condensed:
     """The view of one schema.
 
-    ``schema`` is the view itself, ``example`` a valid example (None: none was given or fits),
-    ``folded`` the pointers in the view that `open_schema` opens. ``is_complete`` is false when even
-    required content had to stay folded: open it before you write.
+    ``schema`` is the view itself, ``example`` a valid example (None: none was given or fits).
+    ``is_complete`` is false when even required content had to stay folded: open it before you
+    write.
     """
 
     schema: dict[str, Any]
     example: Any = None
-    folded: tuple[str, ...] = ()
     is_complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -96,11 +95,6 @@ class CondensedBatch:
 
     schemas: dict[str, Condensed] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the responder reads: ``{"schemas": {key: …}, "requests": {id: key}}``."""
-        schemas = {key: condensed.to_json() for key, condensed in self.schemas.items()}
-        return {"schemas": schemas, "requests": self.requests}
 
 
 def condense(
@@ -617,11 +611,11 @@ class _View:
             else:
                 shared[_unescape(ref.removeprefix("#/$defs/"))] = body
         view = {**root, "$defs": shared} if shared else root
-        result = Condensed(view, example, tuple(dict.fromkeys(_folds(view))), is_complete)
+        result = Condensed(view, example, is_complete)
         if _size(result.to_json()) <= self._budget:
             return result
         # Only a root that is folded whole can get here: its hint is longer than the budget.
-        return Condensed({"$fold": pointer}, None, (pointer,), is_complete=False)
+        return Condensed({"$fold": pointer}, None, is_complete=False)
 
 
 # -- Reading schemas --------------------------------------------------------------------------
@@ -693,20 +687,6 @@ def _become(piece: dict[str, Any], other: Mapping[str, Any]) -> None:
     content = {**other, **_prose_of(piece)}
     piece.clear()
     piece.update(content)
-
-
-def _folds(view: Any) -> list[str]:
-    found: list[str] = []
-    stack = [view]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, dict):
-            if isinstance(part.get("$fold"), str):
-                found.append(part["$fold"])
-            stack += reversed(list(part.values()))
-        elif isinstance(part, list):
-            stack += reversed(part)
-    return found
 
 
 def _compact(value: Any) -> str:

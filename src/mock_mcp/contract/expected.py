@@ -104,7 +104,7 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     if wanted.media_type is None:
         return Mock(request["requestId"], None, status)
     headers: dict[str, str | list[str]] | None = None
-    if not is_json(wanted.media_type):
+    if not is_json(wanted.media_type) and "*" not in wanted.media_type:
         headers = {"content-type": wanted.media_type}
     if compiled is None:
         data: Any = {} if headers is None else ""

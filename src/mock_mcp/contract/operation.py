@@ -163,12 +163,6 @@ class Operation:
         """Method and template, as people write them: ``GET /pet/{petId}``."""
         return f"{self.method.upper()} {self.path}"
 
-    @property
-    def operation_id(self) -> str | None:
-        """The ``operationId``, if the document gives one."""
-        value = self.node.get("operationId")
-        return value if isinstance(value, str) else None
-
     @cached_property
     def responses(self) -> Mapping[str, ResponseContract]:
         """The declared responses by status key.

@@ -7,11 +7,9 @@ when it is first needed and again when it changed, so nobody has to restart a da
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from mock_mcp.contract.config import load_project_config
-from mock_mcp.contract.document import DocumentSource
 from mock_mcp.contract.gate import Contracts, Mode
 
 __all__ = ["ProjectContracts"]
@@ -22,22 +20,11 @@ class ProjectContracts:
 
     Args:
         root: The project root.
-        documents: Documents that come before the project's own.
-        mode: How violations are treated; the project's setting when None.
         cache_dir: A private directory for parsed documents; None keeps none.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        documents: Sequence[DocumentSource] = (),
-        mode: Mode | None = None,
-        cache_dir: Path | None = None,
-    ) -> None:
+    def __init__(self, root: Path, *, cache_dir: Path | None = None) -> None:
         self.root = root
-        self._documents = tuple(documents)
-        self._mode = mode
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | str | None = "unread"
@@ -64,10 +51,11 @@ class ProjectContracts:
             stamp = self._read_stamp()
             if stamp != self._stamp:
                 config = load_project_config(self.root)
-                documents = (*self._documents, *config.documents)
-                self._contracts = Contracts(documents, cache_dir=self._cache_dir, root=self.root)
-                self._current_mode = self._mode or config.mode
-                self._has_documents = bool(documents)
+                self._contracts = Contracts(
+                    config.documents, cache_dir=self._cache_dir, root=self.root
+                )
+                self._current_mode = config.mode
+                self._has_documents = bool(config.documents)
                 self._stamp = stamp
             return self._contracts, self._current_mode
 

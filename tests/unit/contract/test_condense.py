@@ -25,6 +25,21 @@ def size(condensed: Condensed) -> int:
     return len(text)
 
 
+def folds(condensed: Condensed) -> list[str]:
+    """Return the pointers that `open_schema` opens."""
+    found: list[str] = []
+    stack: list[Any] = [condensed.schema]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("$fold"), str):
+                found.append(part["$fold"])
+            stack += part.values()
+        elif isinstance(part, list):
+            stack += part
+    return list(dict.fromkeys(found))
+
+
 def text(**rules: Any) -> dict[str, Any]:
     return {"type": "string", **rules}
 
@@ -205,8 +220,8 @@ def test_the_deepest_required_content_is_folded_first_and_says_so() -> None:
     inner = view.schema["properties"]["child"]["properties"]["inner"]
     assert inner["$fold"] == "#/properties/child/properties/inner"
     assert inner["type"] == "object"
-    assert view.folded == ("#/properties/child/properties/inner",)
-    assert len(open_schema(schema, view.folded[0]).schema["properties"]) == 60
+    assert folds(view) == ["#/properties/child/properties/inner"]
+    assert len(open_schema(schema, folds(view)[0]).schema["properties"]) == 60
 
 
 def test_a_fold_of_required_content_names_what_is_required() -> None:
@@ -219,7 +234,7 @@ def test_recursion_is_shown_once() -> None:
     node = record("id", id=text(minLength=50), left=refer("node"), right=refer("node"))
     view = condense({**refer("node"), "$defs": {"node": node}})
     assert view.schema == {"$ref": "#/$defs/node", "$defs": {"node": node}}
-    assert view.folded == ()
+    assert folds(view) == []
 
 
 def test_a_schema_used_once_is_in_place_and_one_used_twice_is_shared() -> None:
@@ -346,7 +361,7 @@ def test_every_fold_can_be_opened_and_opening_ends(budget: int) -> None:
         assert size(view) <= budget
         assert view.schema.get("$fold") != pointer
         names |= _named(view.schema)
-        waiting += view.folded
+        waiting += folds(view)
     whole = _named(SHOP)
     assert names <= whole
     assert len(names) >= len(whole) * min(budget, 6000) // 6000, whole - names
@@ -410,7 +425,7 @@ def test_a_batch_carries_each_schema_once() -> None:
     assert batch.requests == {"r1": "s1", "r2": "s2", "r3": "s1", "r4": "s1"}
     assert list(batch.schemas) == ["s1", "s2"]
     assert batch.schemas["s1"].example == {"user_001": "x"}
-    assert batch.to_json()["schemas"]["s2"] == {"schema": order}
+    assert batch.schemas["s2"].to_json() == {"schema": order}
 
 
 # -- Properties of all views -------------------------------------------------------------------
@@ -460,7 +475,7 @@ def test_no_view_is_over_budget_and_every_fold_opens(seed: int, budget: int) -> 
     view = condense(schema, budget=budget)
     assert size(view) <= budget
     assert condense(schema, budget=budget) == view
-    for pointer in view.folded:
+    for pointer in folds(view):
         assert size(open_schema(schema, pointer, budget=budget)) <= budget
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.contract.errors import ContractDocumentError
+from mock_mcp.contract.expected import sample_mock
 from mock_mcp.contract.gate import Contracts, Verdict, contract_mode
 from mock_mcp.contract.violations import MAX_VIOLATIONS
 from mock_mcp.types import Mock
@@ -482,6 +483,19 @@ def test_without_a_contract_the_reason_is_given(contracts: Contracts) -> None:
     assert verdict == Verdict(False, (), "no contract is registered for this request")
     verdict = contracts.check_mock(request("https://x.test/a"), Mock("r", 1))
     assert "https://x.test" in str(verdict.unchecked_reason)
+
+
+@pytest.mark.parametrize("schema", [OBJECT, {"type": "string"}])
+def test_a_sample_for_any_type_is_valid_and_names_no_type(tmp_path: Path, schema: Any) -> None:
+    content = {"*/*": {"schema": schema}}
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": content}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    mock = sample_mock(contracts, request(), seed=1)
+    assert mock.headers is None
+    verdict = contracts.check_mock(request(), mock)
+    assert verdict.checked
+    assert verdict.violations == ()
 
 
 # -- What is ignored --------------------------------------------------------------------------
