@@ -4,8 +4,10 @@
 
 Rows: loading a document against ``json.loads`` of the same file (cold: file to searchable index,
 which is also the warm path for JSON; YAML's warm path reads the stored parse), finding an
-operation against openapi-core, the first and later validations of an answer against jsonschema.
-openapi-core and jsonschema are optional: rows whose rival is not installed are left out.
+operation against openapi-core, the first and later validations of an answer against jsonschema,
+the condensed view of the answer against its raw schema in characters and rough tokens (a quarter of
+the characters). openapi-core, jsonschema and PyYAML are optional: what is not installed is said,
+and its rows are left out.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ import importlib.util
 import json
 import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mock_mcp.contract.document import DocumentSource, load_document
+from mock_mcp.contract.condense import condense
+from mock_mcp.contract.document import Document, DocumentSource, load_document
 from mock_mcp.contract.finder import Finder
 from mock_mcp.contract.gate import Contracts
+from mock_mcp.contract.operation import Media
+from mock_mcp.contract.pointer import follow
 from mock_mcp.contract.sample import sample
 from mock_mcp.contract.schema import close_schema, compile_schema
 from mock_mcp.types import Mock
@@ -35,6 +41,12 @@ ANSWERS = {
     "github-3.0.json": ("GET", "https://api.github.com/repos/o/r/issues/1"),
     "stripe-3.0.json": ("GET", "https://api.stripe.com/v1/customers/cus_1"),
     "openai-3.1.json": ("POST", "https://api.openai.com/v1/responses"),
+}
+
+RIVALS = {
+    "openapi_core": "the rows on finding an operation",
+    "jsonschema": "the rows on validation",
+    "yaml": "the rows on YAML",
 }
 
 Row = dict[str, Any]
@@ -182,6 +194,61 @@ def validating(path: Path, rounds: int) -> list[Row]:
     ]
 
 
+def condensing(path: Path, rounds: int) -> list[Row]:
+    """Compare what an assistant reads with the raw schema: all it refers to, as the file has it."""
+    method, url = ANSWERS[path.name]
+    document = load_document(path)
+    response = Finder(document).find(url, method).operation.response(200)
+    media = response.pick() if response is not None else None
+    assert response is not None
+    assert media is not None
+    assert media.schema is not None
+    closed = close_schema(document, media.schema)
+    compiled = compile_schema(document, media.schema, closed)
+    examples = [value for value in response.examples if compiled.is_valid(value)]
+    (times,) = measure(rounds, (lambda: condense(closed, examples=examples), 1))
+    view = condense(closed, examples=examples)
+    mine, raw = (len(compact(value)) for value in (view.to_json(), raw_schema(document, media)))
+    return [
+        {
+            "what": f"condensed view of {method} {url.partition('//')[2]}",
+            "characters": mine,
+            "rough_tokens": mine // 4,
+            "raw_characters": raw,
+            "raw_rough_tokens": raw // 4,
+            "ours_over_raw": mine / raw,
+            "complete": view.is_complete,
+            "ours_us": statistics.median(times) * 1e6,
+        }
+    ]
+
+
+def raw_schema(document: Document, media: Media) -> dict[str, Any]:
+    """Return the schema and every schema its references reach, each once, unchanged."""
+    assert media.schema is not None
+    found: dict[str, Any] = {}
+    todo = [media.schema]
+    while todo:
+        place = todo.pop()
+        if str(place) in found:
+            continue
+        node = found[str(place)] = follow(place.file.tree, place.pointer)
+        stack = [node]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, dict):
+                if isinstance(part.get("$ref"), str):
+                    todo.append(document.resolve(place, part["$ref"])[0])
+                stack += part.values()
+            elif isinstance(part, list):
+                stack += part
+    return {name.rpartition("/")[2]: node for name, node in found.items()}
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def main() -> None:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,13 +256,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--specs", type=Path, default=SPECS)
     options = parser.parse_args()
+    for module, what in RIVALS.items():
+        if importlib.util.find_spec(module) is None:
+            print(f"{module} is not installed: left out are {what}", file=sys.stderr)
+    missing = [name for name in ANSWERS if not (options.specs / name).exists()]
+    if missing:
+        print(f"{options.specs} has no {', '.join(missing)}: left out", file=sys.stderr)
     rows: list[Row] = []
+    sizes: list[Row] = []
     for part in (loading, finding, validating):
         for name in ANSWERS:
             if (options.specs / name).exists():
                 rows += part(options.specs / name, options.rounds)
+    for name in ANSWERS:
+        if name not in missing:
+            sizes += condensing(options.specs / name, options.rounds)
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([*rows, *sizes], indent=2))
         return
     print(f"{'':52} {'ours µs (range)':>32} {'rival µs (range)':>42} {'ratio':>8}  wanted")
     for r in rows:
@@ -203,6 +280,13 @@ def main() -> None:
         times = (r["rival_us"], *r["rival_range_us"])
         rival = "{} {:.0f} ({:.0f} to {:.0f})".format(r["rival"], *times)
         print(f"{r['what']:52} {ours:>32} {rival:>42} {r['ours_over_rival']:8.3f}  {r['wanted']}")
+    print(f"\n{'':62} {'view: characters (tokens)':>26} {'raw schema':>22} {'ratio':>8} {'µs':>8}")
+    for r in sizes:
+        view = f"{r['characters']} (~{r['rough_tokens']})"
+        raw = f"{r['raw_characters']} (~{r['raw_rough_tokens']})"
+        whole = "" if r["complete"] else "  folds required content"
+        ratio = r["ours_over_raw"]
+        print(f"{r['what']:62} {view:>26} {raw:>22} {ratio:8.3f} {r['ours_us']:8.0f}{whole}")
 
 
 if __name__ == "__main__":
