@@ -127,6 +127,7 @@ def test_compressed_answers_are_unpacked(body, coding):
         (b"\x0b\x00", "br", "'br'"),
         (b"\x28\xb5", "zstd", "'zstd'"),
     ],
+    ids=["damaged", "cut", "br", "zstd"],
 )
 def test_what_cannot_be_unpacked_is_listed(body, coding, why):
     place, reason = lost(exchange(body, {"Content-Encoding": coding}))
