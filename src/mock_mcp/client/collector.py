@@ -102,7 +102,6 @@ class _Collector:
         ticket = Ticket(request_id, name, json, timeout_s, keep_delay=is_policed)
         with self._pending_lock:
             self._pending[request_id] = ticket
-        ticket.future.add_done_callback(lambda _: self._settled(request_id))
         return engine, ticket
 
     def _check_process(self) -> None:
@@ -112,14 +111,14 @@ class _Collector:
                 f"{os.getpid()}; connect again in the child process."
             )
 
-    def _settled(self, request_id: str) -> None:
+    def _settled(self, ticket: Ticket) -> None:
         with self._pending_lock:
-            self._pending.pop(request_id, None)
+            self._pending.pop(ticket.request_id, None)
 
-    def _pending_now(self) -> list[concurrent.futures.Future[Mock]]:
+    def _pending_now(self) -> list[Ticket]:
         self._check_process()
         with self._pending_lock:
-            return [ticket.future for ticket in self._pending.values()]
+            return list(self._pending.values())
 
 
 class BatchMockCollector(_Collector):
@@ -180,6 +179,7 @@ class BatchMockCollector(_Collector):
     async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         ticket.loop = asyncio.get_running_loop()
         ticket.waiter = ticket.loop.create_future()
+        ticket.waiter.add_done_callback(lambda _: self._settled(ticket))
         self._collect(engine, ticket)
         try:
             return await ticket.waiter
@@ -194,7 +194,14 @@ class BatchMockCollector(_Collector):
         Raises:
             MockMcpError: The first failure among them.
         """
-        pending = {asyncio.wrap_future(future) for future in self._pending_now()}
+        loop = asyncio.get_running_loop()
+        # A request of this loop is waited for as its own coroutine does, which is then done first.
+        pending = {
+            ticket.waiter
+            if ticket.waiter is not None and ticket.loop is loop
+            else asyncio.wrap_future(ticket.future)
+            for ticket in self._pending_now()
+        }
         for waiter in pending:  # one failure is raised here; the others are their callers' matter
             waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
         while pending:
@@ -262,6 +269,7 @@ class SyncBatchMockCollector(_Collector):
         return BatchMockCollector(self._settings, self._engine, self._police)
 
     def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
+        ticket.future.add_done_callback(lambda _: self._settled(ticket))
         debounce_s = self._settings.debounce_s
         engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:
@@ -278,7 +286,8 @@ class SyncBatchMockCollector(_Collector):
         Raises:
             MockMcpError: The first failure among them.
         """
-        for future in concurrent.futures.as_completed(self._pending_now()):
+        pending = [ticket.future for ticket in self._pending_now()]
+        for future in concurrent.futures.as_completed(pending):
             if not future.cancelled():
                 _raise_first([future.exception()])
 
