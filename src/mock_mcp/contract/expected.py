@@ -101,7 +101,7 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
         raise CannotSample(f"{name} cannot be answered from a contract: {reason}.")
     status = None if wanted.status == 200 else wanted.status
     compiled = wanted.compiled
-    if wanted.media_type is None:
+    if wanted.media_type is None or request["method"].upper() == "HEAD":
         return Mock(request["requestId"], None, status)
     headers: dict[str, str | list[str]] | None = None
     if not is_json(wanted.media_type) and "*" not in wanted.media_type:

@@ -93,6 +93,8 @@ class WaitingDisplay:
 
     def _look(self, batches: list[BatchInfo], now: float) -> None:
         """Speak of what waits if its next step is reached."""
+        if not any(batch.batch_id in self._seen for batch in batches):
+            self._told = min(self._told, 1)  # other calls: they are worth a line of their own
         self._seen = {batch.batch_id: self._seen.get(batch.batch_id, now) for batch in batches}
         if not batches:
             return

@@ -498,6 +498,17 @@ def test_a_sample_for_any_type_is_valid_and_names_no_type(tmp_path: Path, schema
     assert verdict.violations == ()
 
 
+def test_a_sample_for_head_has_no_body(tmp_path: Path) -> None:
+    content = {"application/json": {"schema": OBJECT}}
+    paths = {"/users/{id}": {"head": {"responses": {"200": {"content": content}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    head = {**request(), "method": "HEAD"}
+    mock = sample_mock(contracts, head, seed=1)
+    assert mock.data is None
+    assert contracts.check_mock(head, mock).violations == ()
+
+
 # -- What is ignored --------------------------------------------------------------------------
 
 
