@@ -27,6 +27,7 @@ __all__ = [
     "DaemonStartFailed",
     "DaemonUnreachable",
     "DroppedValueWarning",
+    "FileError",
     "ForkedClient",
     "InsecurePath",
     "InternalError",
@@ -294,6 +295,34 @@ class ConfigurationError(MockMcpError):
     """A setting cannot be used: an environment variable, an argument or a configuration file."""
 
     code = "configuration"
+
+
+class FileError(MockMcpError):
+    """A file, or one place in it, cannot be used; the message names both.
+
+    Args:
+        file: The file, as text a person recognises.
+        reason: What is wrong there and what to do.
+        line: Line of the place, from 1, when the text itself is malformed.
+        path: JSON path of the place (``$.interactions[0].response.status``), when it is not.
+    """
+
+    code = "file"
+
+    def __init__(
+        self, file: object, reason: str, *, line: int | None = None, path: str | None = None
+    ) -> None:
+        place = f"{file}:{line}" if line is not None else str(file)
+        super().__init__(f"{place}: {f'{path}: ' if path else ''}{reason}")
+        self.file = str(file)
+        self.line = line
+        self.path = path
+        self.reason = reason
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The file, the place in it and the reason."""
+        return {"file": self.file, "line": self.line, "path": self.path, "reason": self.reason}
 
 
 class MissingExtra(MockMcpError, ImportError):

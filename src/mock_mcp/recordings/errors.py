@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mock_mcp.errors import MockMcpError
+from mock_mcp.errors import FileError
 
 __all__ = ["RecordingError"]
 
 
-class RecordingError(MockMcpError):
-    """A recording, or one place in it, cannot be read or written; the file was not changed.
-
-    Args:
-        file: The file, as text a person recognises.
-        reason: What is wrong there and what to do.
-        line: Line of the place, from 1, when the file is not JSON.
-        path: JSON path of the place (``$.interactions[0].response.status``), when it is JSON.
-    """
+class RecordingError(FileError):
+    """A recording, or one place in it, cannot be read or written; the file was not changed."""
 
     code = "recording"
-
-    def __init__(
-        self, file: object, reason: str, *, line: int | None = None, path: str | None = None
-    ) -> None:
-        place = f"{file}:{line}" if line is not None else str(file)
-        super().__init__(f"{place}: {f'{path}: ' if path else ''}{reason}")
-        self.file = str(file)
-        self.line = line
-        self.path = path
-        self.reason = reason
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """The file, the place in it and the reason."""
-        return {"file": self.file, "line": self.line, "path": self.path, "reason": self.reason}
