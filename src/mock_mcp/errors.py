@@ -216,8 +216,12 @@ class MockMcpDisabled(MockMcpError):
     code = "disabled"
 
 
-class RequestTimeout(MockMcpError, TimeoutError):
-    """Nobody answered a request within its timeout."""
+class RequestTimeout(MockMcpError):
+    """Nobody answered a request within its timeout.
+
+    It is no ``TimeoutError`` on purpose: that is an ``OSError``, which HTTP libraries take for a
+    broken connection, wrap in errors of their own, and retry, each time for the whole timeout.
+    """
 
     code = "request-timeout"
 

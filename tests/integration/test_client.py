@@ -296,7 +296,7 @@ async def test_a_timeout_cancels_one_request_and_leaves_the_others(connect, resp
         long = asyncio.create_task(client.request_mock("/long"))
         with pytest.raises(RequestTimeout, match="GET /short") as caught:
             await short
-        assert isinstance(caught.value, TimeoutError)
+        assert not isinstance(caught.value, OSError)  # which HTTP libraries retry
         assert "mock-mcp status" in caught.value.message
 
         async def rest() -> list[str]:

@@ -7,6 +7,8 @@ import contextlib
 import json
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ import httpx
 import pytest
 
 import mock_mcp
-from mock_mcp.errors import ConfigurationError, ContractViolation, MockMcpDisabled
+from mock_mcp.errors import (
+    ConfigurationError,
+    ContractViolation,
+    MockMcpDisabled,
+    MockMcpError,
+    RequestTimeout,
+)
 from mock_mcp.exchange import NetworkBlocked
+from mock_mcp.interceptors import install
 from mock_mcp.recordings.miss import RecordingMiss
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import (
@@ -252,6 +261,96 @@ def test_a_refused_connection_is_a_failure(project: Path) -> None:
     mocks.blocked(NetworkBlocked("refused"))
     with pytest.raises(NetworkBlocked):
         mocks.verify()
+
+
+# -- Errors of ours inside libraries ----------------------------------------------------------
+
+
+class Silent:
+    """A client whose assistant never answers."""
+
+    is_connected = False
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def sync(self) -> Silent:
+        return self
+
+    def ask(self, fields: Any, timeout_s: float | None) -> Any:
+        self.asked += 1
+        raise RequestTimeout("Nobody answered.")
+
+
+def with_urllib3(url: str) -> None:
+    import urllib3
+
+    urllib3.PoolManager(retries=urllib3.Retry(3, backoff_factor=0)).request("GET", url)
+
+
+def with_requests(url: str) -> None:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    with requests.Session() as session:
+        session.mount("https://", HTTPAdapter(max_retries=3))
+        session.get(url)
+
+
+def with_httpx(url: str) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+        client.get(url)
+
+
+def with_urllib(url: str) -> None:
+    urllib.request.urlopen(url)
+
+
+def with_openai(url: str) -> None:
+    openai = pytest.importorskip("openai")
+    openai.OpenAI(api_key="k", base_url=url).models.list()
+
+
+def with_pygithub(url: str) -> None:
+    github = pytest.importorskip("github")
+    github.Github(base_url=url).get_repo("octocat/Hello-World")
+
+
+@pytest.mark.parametrize(
+    "call", [with_urllib3, with_requests, with_httpx, with_urllib, with_openai, with_pygithub]
+)
+def test_an_answer_that_does_not_come_is_neither_retried_nor_wrapped(
+    project: Path, call: Any
+) -> None:
+    client = Silent()
+    settings, polices = ScopeSettings(mode="all"), Polices(Project.resolve(project))
+    mocks = Scope(None, settings, polices=polices, client=client)  # type: ignore[arg-type]
+    with install(mocks), pytest.raises(RequestTimeout):
+        call("https://api.test/v1")
+    assert client.asked == 1
+
+
+def test_code_that_tries_again_does_not_wait_again(project: Path) -> None:
+    client = Silent()
+    settings, polices = ScopeSettings(mode="all"), Polices(Project.resolve(project))
+    mocks = Scope(None, settings, polices=polices, client=client)  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(RequestTimeout):
+            mocks.request_mock("https://api.test/v1")
+    assert client.asked == len(mocks.failures) == 1
+    mocks.failures.clear()  # it was expected
+    with pytest.raises(RequestTimeout):
+        mocks.request_mock("https://api.test/v1")
+    assert client.asked == 2
+
+
+def test_no_error_of_ours_looks_like_a_broken_connection() -> None:
+    def below(cls: type[MockMcpError]) -> Iterator[type[MockMcpError]]:
+        for sub in cls.__subclasses__():
+            yield sub
+            yield from below(sub)
+
+    assert [error.__name__ for error in below(MockMcpError) if issubclass(error, OSError)] == []
 
 
 # -- Settings ---------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ class Scope:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._noted = _Noted(self.failures)
+        self._asking = _Asking(self.failures)
         self._hand: list[HandWritten] = []
         self._may_obtain = settings.mode != "none"
         if place is not None:
@@ -482,12 +483,12 @@ class Scope:
 
     def _ask(self, call: Call) -> Mock:
         assert self._client is not None
-        with self._noted:
+        with self._noted, self._asking:
             return self._client.sync().ask(self._fields(call), self.settings.timeout_s)
 
     async def _ask_async(self, call: Call) -> Mock:
         assert self._client is not None
-        with self._noted:
+        with self._noted, self._asking:
             client = await self._client.asynchronous()
             return await client.ask(self._fields(call), self.settings.timeout_s)
 
@@ -522,6 +523,25 @@ class _Noted:
             return
         if isinstance(exc, MockMcpError):
             self._failures.append(exc)
+
+
+class _Asking:
+    """Ask nobody again after an answer that did not come: the test has failed by then.
+
+    Code that tries again would wait for the whole timeout each time.
+    """
+
+    def __init__(self, failures: list[MockMcpError]) -> None:
+        self._failures = failures
+        self._failed: MockMcpError | None = None
+
+    def __enter__(self) -> None:
+        if self._failed is not None and self._failed in self._failures:
+            raise self._failed
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        if isinstance(exc, MockMcpError):
+            self._failed = exc
 
 
 def _given(body: Any) -> Any:
