@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +14,24 @@ import pytest
 from mock_mcp.limits import Limits
 from support.daemons import DaemonProcess, ServedDaemon, kill_daemons, processes_of
 
-STRESS = os.environ.get("MOCK_MCP_STRESS") == "1"
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests measured, for docs/guarantees.md."""
+    reports = [each for each in terminalreporter.stats.get("passed", []) if each.user_properties]
+    for report in reports:
+        figures = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+        terminalreporter.write_line(f"measured {report.nodeid}: {figures}")
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note figures of a test by name; the summary of the run prints them."""
+
+    def note(**figures: object) -> None:
+        for name, value in figures.items():
+            record_property(name, f"{value:.3g}" if isinstance(value, float) else value)
+
+    return note
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -24,9 +23,10 @@ from mock_mcp.types import DaemonInfo, Mock
 from support.daemons import environment
 from support.responder import respond_to
 from support.script import Script
+from support.stress import pick
 from support.ws import HANG_S
 
-BATCHES = 200 if os.environ.get("MOCK_MCP_STRESS") == "1" else 30
+BATCHES = pick(30, 200)
 """Batches of each test process."""
 PROJECTS, PROCESSES, RESPONDERS = 2, 4, 3
 WHOLE_S = 300.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import time
@@ -14,9 +13,9 @@ import pytest
 
 from support.daemons import ServedDaemon
 from support.http import RpcError
+from support.stress import STRESS
 from support.ws import PING, PONG, TEXT, Frame, request
 
-STRESS = os.environ.get("MOCK_MCP_STRESS") == "1"
 StartDaemon = Callable[..., ServedDaemon]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.daemons import DaemonProcess
+from support.stress import STRESS
 from support.ws import HANG_S, request
 
 CLIENT = Path(__file__).parent / "node" / "client.mjs"
@@ -127,9 +128,7 @@ def test_pings_are_answered_and_count_as_life(
     assert control.call("listRuns")["runs"][0]["lastSeen"] > first
 
 
-@pytest.mark.skipif(
-    os.environ.get("MOCK_MCP_STRESS") != "1", reason="takes 45 s; MOCK_MCP_STRESS=1 runs it"
-)
+@pytest.mark.skipif(not STRESS, reason="takes 45 s; MOCK_MCP_STRESS=1 runs it")
 def test_pings_every_15_s_and_no_heartbeat(
     daemon_process: DaemonProcess, start_client: Callable[..., NodeClient], monkeypatch: Any
 ) -> None:
