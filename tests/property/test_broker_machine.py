@@ -27,6 +27,7 @@ from mock_mcp.core.broker import Broker
 from mock_mcp.core.heap import PriorityMap
 from mock_mcp.limits import Limits
 from mock_mcp.types import HistoryEntry, Mock, MockRequest
+from support.inside import inside
 
 LIMITS = Limits(
     parked_batches=6,
@@ -218,20 +219,6 @@ class Model:
 
 
 # -- Looking at the broker ------------------------------------------------------------------------
-
-
-def inside(value: Any) -> Any:
-    """Return a comparable deep copy of everything reachable, private state included."""
-    if isinstance(value, dict):
-        return [(inside(key), inside(item)) for key, item in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [inside(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, value))
-    names = getattr(value, "__slots__", None) or getattr(value, "__dict__", ())
-    if isinstance(value, msgspec.Struct) or not type(value).__module__.startswith("mock_mcp.core"):
-        return value
-    return [(name, inside(getattr(value, name))) for name in names]
 
 
 def plain(effect: core.Effect) -> tuple[Any, ...]:
