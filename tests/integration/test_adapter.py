@@ -20,7 +20,6 @@ from mcp.shared.exceptions import MCPError
 
 from mock_mcp import connect
 from mock_mcp.adapter.server import Adapter
-from mock_mcp.adapter.times import Times
 from mock_mcp.adapter.tools import TOOLS
 from mock_mcp.client.collector import BatchMockCollector
 from mock_mcp.control.client import DaemonClient
@@ -28,6 +27,7 @@ from mock_mcp.daemon.server import MockMcpDaemon
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemon
 from mock_mcp.runtime.project import Project
+from mock_mcp.serving.times import Times
 from mock_mcp.types import MockRequest
 
 pytestmark = [

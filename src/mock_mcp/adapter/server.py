@@ -29,14 +29,17 @@ from mcp.shared.exceptions import MCPError
 
 from mock_mcp._version import __version__
 from mock_mcp.adapter import tools
-from mock_mcp.adapter.claims import Claims
-from mock_mcp.adapter.contracts import ContractReader, unread
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
-from mock_mcp.adapter.router import Answer, Router
-from mock_mcp.adapter.text import dump
-from mock_mcp.adapter.times import Times
 from mock_mcp.adapter.tools import arguments_of, given
-from mock_mcp.adapter.view import (
+from mock_mcp.errors import InvalidParams, MockMcpError
+from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
+from mock_mcp.serving.claims import Claims
+from mock_mcp.serving.contracts import ContractReader, unread
+from mock_mcp.serving.router import Answer, Router
+from mock_mcp.serving.text import dump
+from mock_mcp.serving.times import Times
+from mock_mcp.serving.view import (
     RESULT_CHARS,
     batch_view,
     bounded,
@@ -45,9 +48,6 @@ from mock_mcp.adapter.view import (
     summary,
     test_view,
 )
-from mock_mcp.errors import InvalidParams, MockMcpError
-from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
 from mock_mcp.types import DaemonInfo
 
 __all__ = ["Adapter", "run_adapter"]
@@ -131,8 +131,8 @@ class Adapter:
 
     async def close(self) -> None:
         """Release what is held and close the connections; a second call does nothing."""
-        await self._claims.close()
         with anyio.CancelScope(shield=True):
+            await self._claims.close()
             await self._router.close()
 
     # -- MCP -------------------------------------------------------------------------------

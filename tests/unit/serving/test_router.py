@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from mock_mcp.adapter.times import Times
 from mock_mcp.errors import DaemonUnreachable, UnknownBatch
+from mock_mcp.serving.times import Times
 
 pytestmark = pytest.mark.asyncio
 

@@ -1,12 +1,12 @@
-"""The claims an adapter holds, and how their answers reach the test.
+"""The claims a responder holds, and how their answers reach the test.
 
-Strategy: the assistant knows a batch by the token it got with its claim; this adapter remembers
-under which token it holds the batch now. That is what keeps finished work from being thrown away:
-when the lease ended or the daemon restarted while the assistant was writing, the adapter claims the
-same batch again and answers it under the new token.
+Strategy: the assistant knows a batch by the token it got with its claim; `Claims` remembers under
+which token it holds the batch now. That is what keeps finished work from being thrown away: when
+the lease ended or the daemon restarted while the assistant was writing, it claims the same batch
+again and answers it under the new token.
 
-A claim made without ``leaseMs`` gets the daemon's short lease, which the adapter renews while
-the assistant writes, for `Times.keep_s` at most. So a batch comes back 30 s after its adapter was
+A claim made without ``leaseMs`` gets the daemon's short lease, which is renewed while the
+assistant writes, for `Times.keep_s` at most. So a batch comes back 30 s after its responder was
 killed, and two minutes after an assistant walked away; and one that writes for a minute
 does not see another responder take its batch. A lease the assistant asked for is left alone.
 """
@@ -18,13 +18,9 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-import anyio
-import anyio.lowlevel
-
-from mock_mcp.adapter.router import Daemon, Router
 from mock_mcp.errors import (
     ClaimMismatch,
     ContractViolation,
@@ -38,9 +34,12 @@ from mock_mcp.errors import (
     UnknownBatch,
     VersionMismatch,
 )
+from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
 
 __all__ = ["Claims", "HeldClaim", "Next"]
+
+T = TypeVar("T")
 
 CLAIMS_REMEMBERED = 1000
 """Claims kept, ended ones included, so that late and repeated answers find theirs."""
@@ -60,7 +59,7 @@ class Next(NamedTuple):
 
 
 class HeldClaim:
-    """A batch this adapter claimed, once or several times.
+    """A batch this responder claimed, once or several times.
 
     ``tokens`` are the ones the assistant may use, ``live_token`` the one the daemon knows;
     ``dropped`` are the requests the test gave up between two claims.
@@ -96,7 +95,7 @@ class HeldClaim:
         )
 
     def stop(self) -> None:
-        """Renew the lease no longer: the claim ended, as far as this adapter knows."""
+        """Renew the lease no longer: the claim ended, as far as this responder knows."""
         self.ended = True
         if self.keeper is not None:
             self.keeper.cancel()
@@ -120,12 +119,15 @@ class Claims:
         self._times = router.times
         self._logger = logger or logging.getLogger(__name__)
         self._held: OrderedDict[str, HeldClaim] = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def close(self) -> None:
-        """Give every held batch back, in a bounded time and whatever cancels the caller."""
-        held = [held for held in self._held.values() if not held.ended]
-        with anyio.move_on_after(self._times.close_s, shield=True):
-            await asyncio.gather(*(self._give_back(h, "the assistant's client left") for h in held))
+    async def close(self, reason: str = "the assistant's client left") -> None:
+        """Give every held batch back, in a bounded time."""
+        for held in self._held.values():
+            if not held.ended:
+                self._start(self._give_back(held, reason))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._times.close_s)
 
     # -- Claiming --------------------------------------------------------------------------
 
@@ -177,21 +179,31 @@ class Claims:
     ) -> Next | None:
         # A claim that was sent has happened, whoever stops waiting for it: see it through, and
         # give it back if the call was cancelled meanwhile.
-        with anyio.CancelScope(shield=True):
-            claim = await daemon.client.claim_next_batch(
-                self.adapter_id, run_id=run_id, lease_ms=lease_ms
-            )
-            test = await daemon.test_of(claim.run_id, self._times.patience_s) if claim else None
+        claiming = self._start(self._claim_from(daemon, run_id, lease_ms))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            self._start(self._give_back_unseen(claiming))
+            raise
+
+    async def _claim_from(
+        self, daemon: Daemon, run_id: str | None, lease_ms: float | None
+    ) -> Next | None:
+        claim = await daemon.client.claim_next_batch(
+            self.adapter_id, run_id=run_id, lease_ms=lease_ms
+        )
         if claim is None:
             return None
         held = self._remember(daemon, claim, lease_ms)
-        try:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        except BaseException:
-            await self.give_back(claim.batch_id, "the call that claimed it was cancelled")
-            raise
         self._keep(held)
-        return Next(daemon, claim, test)
+        return Next(daemon, claim, await daemon.test_of(claim.run_id, self._times.patience_s))
+
+    async def _give_back_unseen(self, claiming: asyncio.Task[Next | None]) -> None:
+        with contextlib.suppress(MockMcpError, OSError):
+            found = await claiming
+            if found is not None:
+                held = self._held[found.claim.batch_id]
+                await self._give_back(held, "the call that claimed it was cancelled")
 
     # -- Answering -------------------------------------------------------------------------
 
@@ -275,11 +287,11 @@ class Claims:
         """Release a claim that its assistant never learned of, whatever cancels the caller."""
         held = self._held.get(batch_id)
         if held is not None:
-            with anyio.move_on_after(self._times.close_s, shield=True):
-                await self._give_back(held, reason)
+            giving = self._start(self._give_back(held, reason))
+            await asyncio.wait((giving,), timeout=self._times.close_s)
 
     def batch(self, batch_id: str) -> tuple[DaemonInfo, dict[str, dict[str, Any]]] | None:
-        """Return the daemon and the requests, by id, of a batch this adapter claimed, else None."""
+        """Return the daemon and the requests, by id, of a batch claimed here, else None."""
         held = self._held.get(batch_id)
         return (held.info, held.requests) if held is not None else None
 
@@ -353,7 +365,8 @@ class Claims:
         while True:
             try:
                 daemon = await self._router.daemon(held.info.project_id)
-                if await self._claim_again(daemon, held, held.lease_ms, lost):
+                # The answer is ready: the daemon's own lease is enough, a shorter one may not be.
+                if await self._claim_again(daemon, held, None, lost):
                     return
             except (DaemonUnreachable, Unauthorized):
                 pass
@@ -381,11 +394,8 @@ class Claims:
         It does if the batch was claimed, or turns out to be held still, or to have been answered
         by a call whose own answer was lost: repeating that call under its token is harmless.
         """
-        with anyio.CancelScope(shield=True):
-            claim = await daemon.client.claim_next_batch(
-                self.adapter_id, lease_ms=lease_ms, batch_id=held.batch_id
-            )
-        if claim is None:
+        before = held.requests
+        if not await asyncio.shield(self._start(self._take_again(daemon, held, lease_ms))):
             found = await daemon.client.get_batch(held.batch_id)
             if found.status == "fulfilled" and not isinstance(lost, DaemonUnreachable):
                 held.stop()
@@ -397,9 +407,6 @@ class Claims:
                 held.stop()
                 raise self._taken(held)
             return found.status != "pending"
-        before = held.requests
-        held.take(daemon, claim)
-        self._keep(held)
         if changed := [rid for rid, request in held.requests.items() if before.get(rid) != request]:
             await self._give_back(held, "its requests changed while the answer was written")
             raise MocksMismatch(
@@ -408,6 +415,16 @@ class Claims:
                 "Claim the next batch."
             )
         held.dropped |= before.keys() - held.requests.keys()
+        return True
+
+    async def _take_again(self, daemon: Daemon, held: HeldClaim, lease_ms: float | None) -> bool:
+        claim = await daemon.client.claim_next_batch(
+            self.adapter_id, lease_ms=lease_ms, batch_id=held.batch_id
+        )
+        if claim is None:
+            return False
+        held.take(daemon, claim)
+        self._keep(held)
         return True
 
     async def _give_back(self, held: HeldClaim, reason: str) -> None:
@@ -420,6 +437,13 @@ class Claims:
             )
         except (MockMcpError, OSError) as exc:
             self._logger.debug("batch %s was not released: %s", held.batch_id, exc)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what must come to its end whoever stops waiting for it; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _taken(self, held: HeldClaim) -> ClaimMismatch:
         return ClaimMismatch(

@@ -23,7 +23,6 @@ from typing import Any
 
 import msgspec
 
-from mock_mcp.adapter.text import dump
 from mock_mcp.contract.condense import (
     DEFAULT_BUDGET,
     MIN_BUDGET,
@@ -38,6 +37,7 @@ from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.errors import ConfigurationError, InvalidParams, MissingExtra, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project, compute_project_id
+from mock_mcp.serving.text import dump
 from mock_mcp.types import DaemonInfo, Violation
 
 __all__ = ["MAX_BUDGET", "BatchContracts", "ContractReader", "unread"]
@@ -156,13 +156,13 @@ class BatchContracts:
 
 
 class ContractReader:
-    """Read the contracts of the projects whose batches an adapter serves.
+    """Read the contracts of the projects whose batches a responder serves.
 
     Safe to be called from several threads.
 
     Args:
         cache: The cache directory, where parsed documents are kept.
-        own: The adapter's own project, whose root is known exactly.
+        own: The own project, whose root is known exactly.
         budget: Characters that the condensed view of one contract may take.
         logger: Where failures inside are reported.
 
@@ -273,7 +273,7 @@ class ContractReader:
         root = Path(info.project_root)
         if compute_project_id(root) != info.project_id:
             raise ConfigurationError(
-                f"The root of the project, {info.project_root}, has a name that this adapter "
+                f"The root of the project, {info.project_root}, has a name that this process "
                 "cannot spell, so its contract is not shown; the daemon checks by it all the same"
             )
         return root

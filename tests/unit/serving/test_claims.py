@@ -5,7 +5,6 @@ import asyncio
 import anyio
 import pytest
 
-from mock_mcp.adapter.times import Times
 from mock_mcp.errors import (
     ClaimMismatch,
     ContractViolation,
@@ -14,6 +13,7 @@ from mock_mcp.errors import (
     NotClaimed,
     UnknownBatch,
 )
+from mock_mcp.serving.times import Times
 from mock_mcp.types import Mock
 
 pytestmark = pytest.mark.asyncio
@@ -108,6 +108,7 @@ async def test_a_claim_made_by_a_call_that_was_cancelled_is_released(world):
         daemon.on_claim = scope.cancel
         await adapter.claim_next()
     assert scope.cancelled_caught
+    await adapter.close()
     assert batch.status.value == "pending"
     assert "cancelled" in batch.history[0].reason
 

@@ -1,4 +1,4 @@
-"""The daemons an adapter serves: finding them, and asking them all at once.
+"""The daemons a responder serves: finding them, and asking them all at once.
 
 Strategy: the cache directory is the list of daemons. It is read again when it changed, and at least
 every second; each daemon found keeps one `DaemonClient`, and with it its connections, until its
@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from mock_mcp.adapter.times import Times
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import (
     DaemonUnreachable,
@@ -28,6 +27,7 @@ from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.ipc import is_listening
 from mock_mcp.runtime.launch import ensure_daemon_running_async
 from mock_mcp.runtime.project import Project
+from mock_mcp.serving.times import Times
 from mock_mcp.types import BatchInfo, DaemonInfo, TestMeta, Waiting
 
 __all__ = ["Answer", "Daemon", "Router"]
@@ -88,7 +88,7 @@ class Router:
 
     Args:
         cache: The cache directory.
-        project: The adapter's own project, asked first; None when there is none.
+        project: The own project, asked first; None when there is none.
         timeout_s: Seconds one call to one daemon may take.
         times: Its other durations.
         logger: Where daemons that cannot be used are reported.
@@ -124,7 +124,7 @@ class Router:
             await daemon.client.close()
 
     def is_own(self, daemon: Daemon) -> bool:
-        """Tell whether a daemon serves the adapter's own project."""
+        """Tell whether a daemon serves the own project."""
         return self.project is not None and daemon.info.project_id == self.project.id
 
     async def daemons(self, *, fresh: bool = False) -> list[Daemon]:

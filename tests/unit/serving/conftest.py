@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest_asyncio
 
-from mock_mcp.adapter.claims import Claims
-from mock_mcp.adapter.router import Router
-from mock_mcp.adapter.times import Times
 from mock_mcp.core.broker import BatchState, Broker
 from mock_mcp.errors import ContractViolation, DaemonUnreachable, Unauthorized
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
+from mock_mcp.serving.claims import Claims
+from mock_mcp.serving.router import Router
+from mock_mcp.serving.times import Times
 from mock_mcp.types import (
     BatchInfo,
     Claim,

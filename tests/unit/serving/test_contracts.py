@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from mock_mcp.adapter.contracts import MAX_BUDGET, BatchContracts, ContractReader, unread
-from mock_mcp.adapter.text import dump
-from mock_mcp.adapter.view import RESULT_CHARS, batch_view
 from mock_mcp.errors import ConfigurationError, InvalidParams
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project, display_path
+from mock_mcp.serving.contracts import MAX_BUDGET, BatchContracts, ContractReader, unread
+from mock_mcp.serving.text import dump
+from mock_mcp.serving.view import RESULT_CHARS, batch_view
 from mock_mcp.types import DaemonInfo
 
 PET = {

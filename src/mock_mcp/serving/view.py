@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mock_mcp.adapter.text import dump
 from mock_mcp.errors import ContractViolation, MockMcpError
+from mock_mcp.serving.text import dump
 from mock_mcp.types import HistoryEntry, TestMeta, Violation
 
 if TYPE_CHECKING:
-    from mock_mcp.adapter.contracts import BatchContracts
+    from mock_mcp.serving.contracts import BatchContracts
 
 __all__ = ["RESULT_CHARS", "batch_view", "bounded", "error_text", "summary", "test_view"]
 

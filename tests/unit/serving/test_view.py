@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 
-from mock_mcp.adapter.text import dump
-from mock_mcp.adapter.view import RESULT_CHARS, batch_view, bounded, error_text
 from mock_mcp.errors import ContractViolation, LeaseEnded
+from mock_mcp.serving.text import dump
+from mock_mcp.serving.view import RESULT_CHARS, batch_view, bounded, error_text
 from mock_mcp.types import Violation
 
 SCHEMA = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}

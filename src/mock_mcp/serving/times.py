@@ -1,4 +1,4 @@
-"""Every duration of the adapter, next to each other."""
+"""Every duration of a responder, next to each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Times"]
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an adapter waits, in seconds.
+    """How long a responder waits, in seconds.
 
     Args:
         refresh_s: How old the list of daemons may get while the cache directory looks unchanged.
