@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         grace_s: How long a run with the ``resume`` capability outlives its connection.
         batch_ttl_s: How long a batch may wait before it fails with the reason.
         claims_per_batch: Claims that may end without an answer before the batch is given up.
+        reused_answers: Answers of one run kept for the same request, given with ``reuse: "run"``.
+        reused_bytes: Bytes of JSON that these answers of one run may take together.
         lease_max_s: Longest lease; the shortest is one millisecond.
         ack_timeout_s: How long ``provideBatch`` waits for the test's acknowledgement.
         wait_max_s: Longest ``waitForBatch``.
@@ -52,6 +54,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 10.0
     batch_ttl_s: float = 30 * 60.0
     claims_per_batch: int = 10
+    reused_answers: int = 500
+    reused_bytes: int = 16 * MIB
     lease_max_s: float = 600.0
     ack_timeout_s: float = 2.0
     wait_max_s: float = 60.0

@@ -7,7 +7,7 @@ field that is ``None`` is omitted when encoded. Durations carry their unit in th
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -59,7 +59,9 @@ class Mock(_Value, frozen=True):
 
     ``data`` is the body (any JSON value), ``status`` an HTTP status from 100 to 599 (200 when
     absent), ``headers`` map a name to one value or to a list of values, ``delay_ms`` is how long
-    the test waits before it sees the answer (up to ten minutes).
+    the test waits before it sees the answer (up to ten minutes). With ``reuse`` a responder gives
+    the answer for the whole run: the daemon answers the same request with it from then on. A test
+    never sees the field.
     """
 
     request_id: str
@@ -67,6 +69,7 @@ class Mock(_Value, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=100, le=599)] | None = None
     headers: dict[str, str | list[str]] | None = None
     delay_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
+    reuse: Literal["run"] | None = None
 
 
 class Violation(_Value, frozen=True, omit_defaults=False):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from hypothesis import strategies as st
@@ -36,6 +36,7 @@ LIMITS = Limits(
     lease_max_s=64.0,
     batch_ttl_s=100.0,
     grace_s=10.0,
+    reused_answers=2,
 )
 RUNS = ["a", "a:1", "b"]  # a batch id of "a:1" begins with the prefix of "a" as well
 RESPONDERS = ["R1", "R2", "R3"]
@@ -68,7 +69,10 @@ class Grip:
 
 @dataclass
 class Parcel:
-    """One batch. ``answer`` is (token, adapter, request ids) once it has one."""
+    """One batch. ``answer`` is (token, adapter, request ids) once it has one.
+
+    ``reused`` are the requests with an answer that was given before for the whole run.
+    """
 
     id: str
     run: str
@@ -82,6 +86,11 @@ class Parcel:
     expired: list[str] = field(default_factory=list)
     history: list[HistoryEntry] = field(default_factory=list)
     claims_ended: int = 0
+    reused: list[str] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[str]:
+        return [rid for rid in self.requests if rid not in self.reused]
 
     @property
     def status(self) -> str:
@@ -99,6 +108,7 @@ class Process:
     session: int | None = None
     capabilities: tuple[str, ...] = ()
     grace: float | None = None
+    reusable: list[str] = field(default_factory=list)  # requests, the one kept longest first
 
 
 class Model:
@@ -205,6 +215,13 @@ class Model:
             return
         parcel.requests = [rid for rid in parcel.requests if rid not in gone]
         parcel.cancelled += gone
+        if not parcel.answer and not parcel.wanted:
+            grip, parcel.grip = parcel.grip, None
+            self.answer(parcel, grip.token if grip else "", grip.adapter if grip else "")
+
+    def answer(self, parcel: Parcel, token: str, adapter: str) -> None:
+        parcel.answer = (token, adapter, list(parcel.requests))
+        self.deliver(parcel)
 
     def deliver(self, parcel: Parcel) -> None:
         """Note the result; without ``ack`` it is done once there is a connection to write it to."""
@@ -231,6 +248,8 @@ def plain(effect: core.Effect) -> tuple[Any, ...]:
             return (*head, effect.error.code)
         case core.Cancelled():
             return (*head, sorted(effect.request_ids), effect.whole)
+        case core.Reused():
+            return (*head, list(effect.request_ids))
         case core.Released() | core.Rejected():
             return (*head, effect.adapter_id, effect.reason)
         case core.Claimed() | core.Expired():
@@ -250,7 +269,7 @@ def by_subject(effects: list[tuple[Any, ...]]) -> dict[tuple[str, str], list[tup
 
 
 def requests(ids: list[str]) -> list[MockRequest]:
-    return [MockRequest(rid, "/x", "GET", msgspec.Raw(b"{}")) for rid in ids]
+    return [MockRequest(rid, f"/{rid}", "GET", msgspec.Raw(b"{}")) for rid in ids]
 
 
 # -- The machine ----------------------------------------------------------------------------------
@@ -419,8 +438,9 @@ class BrokerMachine(RuleBasedStateMachine):
             if known.run != run_id or strangers or not set(ids) & set(known.requests):
                 self.do(submitting, (errors.InvalidParams,))
                 return
+            had_answer = known.answer
             model.cancel(known, [rid for rid in known.requests if rid not in ids])
-            if known.answer:
+            if had_answer:
                 model.deliver(known)
             assert self.do(submitting).id == batch_id
         elif len(model.parcels) >= LIMITS.parked_batches:
@@ -439,6 +459,13 @@ class BrokerMachine(RuleBasedStateMachine):
         )
         model.repeatable.pop(created.id, None)
         model.note(core.Submitted, run_id, created.id)
+        parcel, run = model.parcels[-1], model.run(run_id)
+        assert run
+        parcel.reused = [rid for rid in ids if rid in run.reusable]
+        if parcel.reused:
+            model.note(core.Reused, run_id, created.id, parcel.reused)
+        if not parcel.wanted:
+            model.answer(parcel, "", "")
         self.compare_effects()
 
     @precondition(lambda self: self.model.runs)
@@ -590,9 +617,11 @@ class BrokerMachine(RuleBasedStateMachine):
         error = errors.UnusableContract("it cannot be read")
         self.do(lambda: self.broker.fail(self.now, *act.who, error), act.refusals)
 
-    def mocks_for(self, parcel: Parcel | None, mood: str) -> tuple[list[Mock], bool]:
+    def mocks_for(
+        self, parcel: Parcel | None, mood: str, reuse: Literal["run"] | None = None
+    ) -> tuple[list[Mock], bool]:
         """Return mocks, and whether they are exactly one per request."""
-        ids = list(parcel.requests) if parcel else ["p"]
+        ids = list(parcel.wanted) if parcel else ["p"]
         if mood == "backwards":
             ids.reverse()
         elif mood == "with cancelled":
@@ -603,7 +632,8 @@ class BrokerMachine(RuleBasedStateMachine):
             ids.append("nobody")
         elif mood == "twice":
             ids.append(ids[0])
-        return [Mock(rid, {"n": n}) for n, rid in enumerate(ids)], mood in MOODS[:3]
+        mocks = [Mock(rid, {"n": n}, reuse=reuse) for n, rid in enumerate(ids)]
+        return mocks, mood in MOODS[:3]
 
     @precondition(lambda self: self.issued)
     @rule(data=st.data())
@@ -630,19 +660,20 @@ class BrokerMachine(RuleBasedStateMachine):
         self.do(lambda: self.broker.unhold(self.now, batch_id, token))
 
     @precondition(lambda self: self.issued)
-    @rule(data=st.data(), mood=st.sampled_from(MOODS))
-    def provides(self, data, mood) -> None:
-        self.provide(self.acting(data), mood)
+    @rule(data=st.data(), mood=st.sampled_from(MOODS), reuse=st.sampled_from([None, "run"]))
+    def provides(self, data, mood, reuse) -> None:
+        self.provide(self.acting(data), mood, reuse)
 
     @precondition(lambda self: any(p.grip for p in self.model.parcels))
-    @rule(data=st.data())
-    def provides_what_it_holds(self, data) -> None:
+    @rule(data=st.data(), reuse=st.sampled_from([None, "run"]))
+    def provides_what_it_holds(self, data, reuse) -> None:
         parcel = data.draw(st.sampled_from([p for p in self.model.parcels if p.grip]))
-        self.provide(self.shown(parcel.grip.adapter, parcel.id, parcel.grip.token), "exact")
+        act = self.shown(parcel.grip.adapter, parcel.id, parcel.grip.token)
+        self.provide(act, "exact", reuse)
 
-    def provide(self, act, mood) -> None:
+    def provide(self, act, mood, reuse=None) -> None:
         adapter, batch_id, token = act.who
-        mocks, match = self.mocks_for(act.parcel, mood)
+        mocks, match = self.mocks_for(act.parcel, mood, reuse)
         parcel = act.parcel
 
         def providing() -> str | None:
@@ -657,9 +688,13 @@ class BrokerMachine(RuleBasedStateMachine):
             self.do(providing, refusals)
         else:
             parcel.grip = None
-            parcel.answer = (token, adapter, list(parcel.requests))
             parcel.ttl = self.now + LIMITS.batch_ttl_s  # from now on the result's own
-            self.model.deliver(parcel)
+            for rid in parcel.wanted if reuse else ():
+                kept = self.model.run(parcel.run).reusable
+                kept[:] = [*(other for other in kept if other != rid), rid][
+                    -LIMITS.reused_answers :
+                ]
+            self.model.answer(parcel, token, adapter)
             assert self.do(providing) is None
 
     # -- What is always true ----------------------------------------------------------------------
@@ -674,6 +709,7 @@ class BrokerMachine(RuleBasedStateMachine):
             assert batch.run_id == parcel.run
             assert batch.status.value == parcel.status
             assert list(batch.requests) == parcel.requests
+            assert [request.request_id for request in batch.wanted] == parcel.wanted
             assert list(batch.history) == parcel.history[-20:]
             assert batch.attempts == len(parcel.history)
             assert batch.created_at == parcel.created
@@ -697,6 +733,9 @@ class BrokerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_leaks(self) -> None:
         broker, model = self.broker, self.model
+        assert {run.id: len(run.reusable) for run in broker.runs.values()} == {
+            run.id: len(run.reusable) for run in model.runs
+        }
         queues = [broker._queue, *(run.queue for run in broker.runs.values())]
         groups = [group for queue in queues for group in queue._groups.values()]
         for heap in [broker._leases, broker._ttls, broker._graces, *groups]:

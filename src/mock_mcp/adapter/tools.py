@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from mcp_types import Tool, ToolAnnotations
@@ -103,6 +103,17 @@ class MockArgument(Arguments, frozen=True):
         | UnsetType
     ) = UNSET
 
+    reuse: (
+        Annotated[
+            Literal["run"],
+            Meta(
+                description="Give this answer to the same request (method, endpoint, body, "
+                "instructions) for the rest of the run, without asking you again: for polling."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
     def mock(self) -> Mock:
         """Return the value that goes to the daemon."""
         return Mock(
@@ -111,6 +122,7 @@ class MockArgument(Arguments, frozen=True):
             given(self.status),
             given(self.headers),
             given(self.delay_ms),
+            given(self.reuse),
         )
 
 

@@ -19,6 +19,9 @@ can renew, release or answer it. Strategy:
                 ↑                  │
                 └─ release, expiry ┘
 
+    submit → FULFILLED, when each request has an answer that was given for the whole run; a batch
+    of which only some have one waits for the others, and is FULFILLED if these are cancelled
+
     from any state: cancel, time to live, given up, end of the run → (forgotten)
     from CLAIMED:   fail → (forgotten)
 """
@@ -27,11 +30,12 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from mock_mcp.core.heap import PriorityMap
+from mock_mcp.core.reuse import ReusableAnswers
 from mock_mcp.errors import (
     BatchExpired,
     BatchGivenUp,
@@ -62,6 +66,7 @@ __all__ = [
     "Rejected",
     "Released",
     "Replaced",
+    "Reused",
     "RunEnded",
     "Status",
     "Submitted",
@@ -103,7 +108,15 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 class Submitted(Effect, frozen=True):
-    """The batch was parked and is claimable."""
+    """The batch was parked and is claimable, unless what follows answers it at once."""
+
+    requests: tuple[MockRequest, ...] = ()
+
+
+class Reused(Effect, frozen=True):
+    """These requests of the batch have the answer that was given before for the whole run."""
+
+    request_ids: tuple[str, ...]
 
 
 class Claimed(Effect, frozen=True):
@@ -206,6 +219,7 @@ class BatchState:
         "mocks",
         "released_by",
         "requests",
+        "reused",
         "run_id",
         "seq",
         "status",
@@ -218,6 +232,7 @@ class BatchState:
         self.run_id = run_id
         self.seq = seq
         self.requests = {request.request_id: request for request in requests}
+        self.reused: dict[str, Mock] = {}
         self.created_at = now
         self.status = Status.PENDING
         self.claim: _Claim | None = None
@@ -230,6 +245,11 @@ class BatchState:
         self.mocks: tuple[Mock, ...] = ()
         self.fulfilling_token: str | None = None
         self.adapter_id: str | None = None
+
+    @property
+    def wanted(self) -> tuple[MockRequest, ...]:
+        """The requests a responder must answer: those without an answer given before."""
+        return tuple(r for rid, r in self.requests.items() if rid not in self.reused)
 
     @property
     def lease_deadline(self) -> float | None:
@@ -269,13 +289,15 @@ class RunState:
         "next_number",
         "pid",
         "queue",
+        "reusable",
         "session",
         "started_at",
         "test_meta",
     )
 
-    def __init__(self, run_id: str, now: float) -> None:
+    def __init__(self, run_id: str, now: float, limits: Limits) -> None:
         self.id = run_id
+        self.reusable = ReusableAnswers(limits.reused_answers, limits.reused_bytes)
         self.started_at = now
         self.last_seen = now
         self.pid: float = 0
@@ -340,7 +362,7 @@ class Broker:
 
     Args:
         limits: ``parked_batches``, ``batch_requests``, ``claims_per_batch``, ``lease_max_s``,
-            ``batch_ttl_s`` and ``grace_s`` apply here.
+            ``batch_ttl_s``, ``grace_s``, ``reused_answers`` and ``reused_bytes`` apply here.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -476,7 +498,7 @@ class Broker:
         self.expire(now)
         run = self.runs.get(run_id)
         if run is None:
-            run = self.runs[run_id] = RunState(run_id, now)
+            run = self.runs[run_id] = RunState(run_id, now, self.limits)
         elif run.connection_id is not None:
             self._effects.append(Replaced(run_id, "", run.connection_id))
         run.capabilities = frozenset(capabilities)
@@ -527,7 +549,8 @@ class Broker:
         """Park a batch, or join the one with this id.
 
         Joining: a parked or claimed batch goes on (requests that are no longer named are
-        cancelled), a result that was not acknowledged is delivered again.
+        cancelled), a result that was not acknowledged is delivered again. A new batch whose every
+        request was answered before for the whole run is answered at once.
 
         Raises:
             UnknownRun: The run is not connected.
@@ -579,9 +602,17 @@ class Broker:
         if (ended := self._ended.pop(batch_id, None)) is not None:
             self._ended_bytes -= ended.size
         self._batches[batch_id] = run.batches[batch_id] = batch
-        self._enqueue(batch)
         self._ttls.set(batch_id, now + self.limits.batch_ttl_s)
-        self._effects.append(Submitted(run_id, batch_id))
+        self._effects.append(Submitted(run_id, batch_id, tuple(requests)))
+        if run.reusable:
+            found = {request.request_id: run.reusable.find(request) for request in requests}
+            batch.reused = {rid: mock for rid, mock in found.items() if mock is not None}
+            if batch.reused:
+                self._effects.append(Reused(run_id, batch_id, tuple(batch.reused)))
+        if len(batch.reused) < len(batch.requests):
+            self._enqueue(batch)
+        else:
+            self._fulfil(batch, batch.reused)
         return batch
 
     def acknowledge(self, run_id: str, batch_id: str) -> None:
@@ -609,7 +640,16 @@ class Broker:
         batch.cancelled |= set(gone)
         for request_id in gone:
             del batch.requests[request_id]
+            batch.reused.pop(request_id, None)
         batch.mocks = tuple(mock for mock in batch.mocks if mock.request_id in batch.requests)
+        if batch.status is not Status.FULFILLED and len(batch.reused) == len(batch.requests):
+            if batch.claim is None:
+                self._dequeue(batch)
+                self._fulfil(batch, batch.reused)
+            else:
+                token, adapter_id = batch.claim.token, batch.claim.adapter_id
+                self._drop_claim(batch)
+                self._fulfil(batch, batch.reused, token, adapter_id)
 
     # -- What a responder does -------------------------------------------------------------
 
@@ -763,11 +803,13 @@ class Broker:
         batch, _ = self._held(now, adapter_id, batch_id, token)
         by_id = self._match(batch, mocks)
         self._drop_claim(batch)
-        batch.status = Status.FULFILLED
-        batch.fulfilling_token, batch.adapter_id = token, adapter_id
-        batch.mocks = tuple(by_id[request_id] for request_id in batch.requests)
+        for request in batch.wanted:
+            mock = by_id[request.request_id]
+            if mock.reuse is not None:
+                mock = by_id[request.request_id] = msgspec.structs.replace(mock, reuse=None)
+                self.runs[batch.run_id].reusable.add(request, mock)
         self._ttls.set(batch_id, now + self.limits.batch_ttl_s)  # now the result's, not the wait's
-        self._deliver(batch)
+        self._fulfil(batch, {**by_id, **batch.reused}, token, adapter_id)
         return None
 
     # -- Time ------------------------------------------------------------------------------
@@ -847,14 +889,15 @@ class Broker:
         problems = []
         if len(by_id) != len(mocks):
             problems.append("a requestId appears twice")
-        if missing := [rid for rid in batch.requests if rid not in by_id]:
+        wanted = [request.request_id for request in batch.wanted]
+        if missing := [rid for rid in wanted if rid not in by_id]:
             problems.append(f"no mock for {_some(missing)}")
-        known = batch.requests.keys() | batch.cancelled
+        known = batch.cancelled.union(wanted)
         if unknown := [rid for rid in by_id if rid not in known]:
             problems.append(f"no such request: {_some(unknown)}")
         if problems:
             raise MocksMismatch(
-                f"Batch {batch.id} needs exactly one mock per request ({len(batch.requests)}): "
+                f"Batch {batch.id} needs exactly one mock per request ({len(wanted)}): "
                 + "; ".join(problems)
                 + ". Send the whole set again."
             )
@@ -907,9 +950,23 @@ class Broker:
         self._forget(batch, f"it ended as {error.code}")
 
     def _join(self, batch: BatchState, ids: set[str]) -> None:
+        had_answer = batch.status is Status.FULFILLED
         self.cancel(batch.run_id, batch.id, [rid for rid in batch.requests if rid not in ids])
-        if batch.status is Status.FULFILLED:
+        if had_answer:
             self._deliver(batch)
+
+    def _fulfil(
+        self,
+        batch: BatchState,
+        answers: Mapping[str, Mock],
+        token: str | None = None,
+        adapter_id: str | None = None,
+    ) -> None:
+        """Answer a batch that is neither parked nor claimed now; ``token`` may repeat it."""
+        batch.status = Status.FULFILLED
+        batch.fulfilling_token, batch.adapter_id = token, adapter_id
+        batch.mocks = tuple(answers[request_id] for request_id in batch.requests)
+        self._deliver(batch)
 
     def _deliver(self, batch: BatchState) -> None:
         """Send the result; without ``ack`` it is done once there is somebody to send it to."""

@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from mock_mcp.core.broker import Broker, Cancelled, Delivered, Effect, Failed, Submitted
+from mock_mcp.core.broker import Broker, Cancelled, Delivered, Effect, Failed, Reused, Submitted
 from mock_mcp.wire.json import encode
 
 __all__ = ["BatchLog"]
@@ -25,6 +25,7 @@ FILES = 5
 
 _WORDS = {
     "Submitted": "submit",
+    "Reused": "reuse",
     "Claimed": "claim",
     "Released": "release",
     "Expired": "expire",
@@ -123,18 +124,17 @@ def _details(broker: Broker, effect: Effect) -> dict[str, Any]:
     """Return what the log says of an effect beside its batch."""
     match effect:
         case Submitted():
-            batch, run = broker.batch(effect.batch_id), broker.run(effect.run_id)
-            details: dict[str, Any] = {
-                "requests": [request.json for request in batch.requests.values()]
-            }
+            run = broker.run(effect.run_id)
+            details: dict[str, Any] = {"requests": [request.json for request in effect.requests]}
             if run.test_meta is not None:
                 details["testMeta"] = run.test_meta
             return details
         case Delivered():
-            return {"adapterId": effect.adapter_id, "mocks": effect.mocks}
+            who = {"adapterId": effect.adapter_id} if effect.adapter_id else {}
+            return {**who, "mocks": effect.mocks}
         case Failed():
             return {"code": effect.error.code, "message": effect.error.message}
-        case Cancelled():
+        case Cancelled() | Reused():
             return {"requestIds": effect.request_ids}
         case _:
             return {

@@ -135,7 +135,7 @@ class Control:
         return {
             "batchId": batch.id,
             "runId": batch.run_id,
-            "requests": [request.json for request in batch.requests.values()],
+            "requests": [request.json for request in batch.wanted],
             "claimToken": token,
             "leaseUntil": self._clock.unix_ms(batch.lease_deadline),
             "attempts": batch.attempts,
@@ -164,7 +164,7 @@ class Control:
         batch = self._broker.hold(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
-        requests = tuple(batch.requests.values())
+        requests = batch.wanted
         if self._gate.applies(requests):
             return self._check_and_provide(params, requests)
         self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
@@ -323,9 +323,9 @@ class Control:
         )
 
     def _batch_info(self, batch: BatchState) -> dict[str, Any]:
-        info = self._view(
-            batch.id, batch.run_id, batch.requests.values(), batch.status, batch.created_at
-        )
+        is_answered = batch.status is Status.FULFILLED
+        requests = batch.requests.values() if is_answered else batch.wanted
+        info = self._view(batch.id, batch.run_id, requests, batch.status, batch.created_at)
         if batch.claim is not None:
             info["claim"] = ClaimInfo(
                 batch.claim.adapter_id, self._clock.unix_ms(batch.claim.deadline)

@@ -199,7 +199,7 @@ class FakeClient:
 
 
 def _requests(batch: BatchState) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(bytes(request.json)) for request in batch.requests.values()]
+    return [msgspec.json.decode(bytes(request.json)) for request in batch.wanted]
 
 
 def request(request_id: str, **more: Any) -> dict[str, Any]:

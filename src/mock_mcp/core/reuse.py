@@ -1,0 +1,80 @@
+"""Answers that a responder gave for the rest of a run, found again by the request.
+
+Two requests are the same when everything is that can decide their answer: method, endpoint, body,
+contract, metadata, and of the headers ``accept``, by which the contract picks the media type. The
+request's id and the test's name differ from one call to the next and are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from mock_mcp.types import Mock, MockRequest
+
+__all__ = ["ReusableAnswers"]
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class ReusableAnswers:
+    """The answers of one run, the oldest forgotten first.
+
+    Args:
+        count: Answers kept.
+        size: Bytes of their JSON kept.
+    """
+
+    __slots__ = ("_answers", "_count", "_left", "_size")
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count = count
+        self._size = size
+        self._left = size
+        self._answers: OrderedDict[bytes, tuple[Mock, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, request: MockRequest, mock: Mock) -> None:
+        """Keep an answer; one that is larger than all together may be is not kept."""
+        key = _key(request)
+        self._drop(key)
+        size = len(_encoder.encode(mock))
+        if size > self._size:
+            return
+        self._answers[key] = (mock, size)
+        self._left -= size
+        while self._left < 0 or len(self._answers) > self._count:
+            self._drop(next(iter(self._answers)))
+
+    def find(self, request: MockRequest) -> Mock | None:
+        """Return the answer to the same request, under this one's id."""
+        found = self._answers.get(_key(request))
+        return (
+            None
+            if found is None
+            else msgspec.structs.replace(found[0], request_id=request.request_id)
+        )
+
+    def _drop(self, key: bytes) -> None:
+        found = self._answers.pop(key, None)
+        if found is not None:
+            self._left += found[1]
+
+
+def _key(request: MockRequest) -> bytes:
+    fields: dict[str, Any] = msgspec.json.decode(request.json)
+    fields["requestId"] = None
+    headers = fields.get("headers")
+    if isinstance(headers, dict):
+        named = [(str(name).lower(), value) for name, value in headers.items()]
+        fields["headers"] = [value for name, value in named if name == "accept"]
+    metadata = fields.get("metadata")
+    if isinstance(metadata, dict):
+        fields["metadata"] = {name: part for name, part in metadata.items() if name != "test"}
+    fields["method"], fields["endpoint"] = request.method, request.endpoint
+    return hashlib.blake2b(_encoder.encode(fields), digest_size=16).digest()
