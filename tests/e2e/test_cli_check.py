@@ -219,6 +219,71 @@ def test_unreadable_files_and_orphans_are_findings(shop, run):
     assert [each["file"] for each in found["orphans"]] == [str(gone / order.name)]
 
 
+def test_the_recording_of_a_test_that_is_gone_is_a_finding(shop, run):
+    test = shop / "test_shop.py"
+    test.write_text(test.read_text().replace("test_pets", "test_all_pets"))
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 1
+    assert "__mocks__/test_shop/test_pets.json: test_shop.py has no test_pets" in checked.stdout
+    assert "2 recordings, 2 calls: 2 fit the contract" in checked.stdout
+    test.write_text(test.read_text().replace("TestOrders", "TestCarts"))
+    found = json.loads(run("mock_mcp", "check", "--json").stdout)
+    reasons = [each["reason"] for each in found["orphans"]]
+    assert found["recordings"] == 0
+    assert reasons == [
+        "test_shop.py has no TestOrders::test_order[1]",
+        "test_shop.py has no TestOrders::test_order[2]",
+        "test_shop.py has no test_pets",
+    ]
+
+
+def test_recordings_of_shared_fixtures_and_of_made_tests_are_no_orphans(shop, run):
+    (shop / "test_fixtures.py").write_text(
+        textwrap.dedent("""
+            import unittest
+            import httpx
+            import pytest
+
+            def pet(n=11):
+                return httpx.get(f"https://petstore.example.com/v1/pets/{n}").json()
+
+            pytestmark = pytest.mark.mock_mcp
+
+            @pytest.fixture(scope="session")
+            def for_session():
+                return pet()
+
+            @pytest.fixture(scope="module")
+            def for_module():
+                return pet()
+
+            @pytest.fixture(scope="class")
+            def for_class():
+                return pet()
+
+            class Checks:
+                def test_inherited(self, for_session, for_module, for_class):
+                    assert pet(12)
+
+            class TestPets(Checks):
+                pass
+
+            class TestUnit(unittest.TestCase):
+                @classmethod
+                def setUpClass(cls):
+                    cls.pet = pet()
+
+                def test_unit(self):
+                    assert pet(12)
+
+            test_made = lambda: pet(12)
+        """)
+    )
+    assert record(run).returncode == 0
+    checked = run("mock_mcp", "check")
+    assert checked.stdout == "10 recordings, 10 calls: 10 fit the contract\n"
+
+
 def test_a_contract_that_cannot_be_used_is_a_finding(shop, run):
     (shop / "petstore.json").write_text("{")
     checked = run("mock_mcp", "check")

@@ -150,6 +150,7 @@ def test_what_is_not_exported_is_said(project, run):
         (("import", "bad.har"), "bad.har:2: Not JSON"),
         (("import", "bad.har", "--test", "gone.py::test_x"), "gone.py is not there"),
         (("import", "bad.har", "--test", "test_a.py"), "names no test"),
+        (("import", "bad.har", "--test", "test_a.py::test_x"), "test_a.py has no test test_x"),
         (("import", "bad.har", "--out", "x.txt"), "must end in .json"),
         (("import", "bad.har", "--out", "there.json"), "--replace"),
     ],

@@ -19,6 +19,7 @@ from mock_mcp.convert.wiremock import BASE_URL
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.exchange import Decision, HostRules, Origin
 from mock_mcp.recordings.format import RecordedInteraction
+from mock_mcp.recordings.marks import TestSource
 from mock_mcp.recordings.paths import DIRECTORY, Place, locate, names_of
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile
@@ -112,6 +113,11 @@ def _place(options: argparse.Namespace) -> Place | None:
         path = Path(file).absolute()
         if not path.is_file():
             raise ConfigurationError(f"{file} is not there, and so has no test {names[-1]}.")
+        if TestSource(path.read_bytes()).lacks(names):
+            raise ConfigurationError(
+                f"{file} has no test {'::'.join(names)}, so nobody would replay the recording. "
+                "Write the test first, or name a file with --out."
+            )
         return locate(path, names)
     if options.out is None:
         return None

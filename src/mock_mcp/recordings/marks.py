@@ -1,18 +1,33 @@
-"""What a test's marker says, read from its source: nothing is imported and nothing runs.
+"""What a test file says of its tests, read from its source: nothing is imported and nothing runs.
 
-Only what is written out as a literal is seen; that is how markers are written nearly always. The
-drift check needs two keywords of it, the documents and the contract mode of one test.
+Of a marker only what is written out as a literal is seen; that is how markers are written nearly
+always. The drift check needs two keywords of it, the documents and the contract mode of one test.
+
+A test is gone only when its file certainly does not define it. Names that can come from anywhere
+else (a star import, a base class in another file, ``globals()``, a decorator that makes tests) are
+never held against it; parameters are not looked at.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 __all__ = ["TestSource"]
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where a compound statement holds others."""
+
+_BARREN_BASES = frozenset(
+    ("object", "ABC", "Generic", "Protocol", "TestCase", "IsolatedAsyncioTestCase")
+)
+"""Base classes that define no test."""
+
+_MAKERS = frozenset(("globals", "vars", "locals", "exec", "setattr", "scenarios"))
+"""Functions that may define tests: Python's, and the one of pytest-bdd."""
 
 
 class TestSource:
@@ -23,9 +38,11 @@ class TestSource:
     """
 
     def __init__(self, text: bytes) -> None:
+        self._is_python = True
         try:
             self._tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError):
+            self._is_python = False
             self._tree = ast.Module([], [])
 
     def has(self, names: Sequence[str]) -> bool:
@@ -36,10 +53,56 @@ class TestSource:
         """
         return len(list(self._path(names))) == len(names)
 
+    def lacks(self, names: Sequence[str]) -> bool:
+        """Return whether the file certainly defines no test (or class) of this name.
+
+        Args:
+            names: As of `has`.
+        """
+        plain = [name.partition("[")[0] for name in names]
+        if not self._is_python or not all(name.isidentifier() for name in plain):
+            return False  # a doctest, or an item of another plugin
+        return bool(plain) and not self._calls(_MAKERS) and self._lacks(self._tree.body, plain)
+
+    def _lacks(self, body: Sequence[ast.stmt], names: Sequence[str]) -> bool:
+        name, *inner = names
+        found: list[_Definition] = []
+        for statement in _flat(body):
+            bound = _bound(statement)
+            if bound is None or (name in bound and not isinstance(statement, _Definition)):
+                return False
+            if isinstance(statement, _Definition):
+                if statement.name == name:
+                    found.append(statement)
+                elif statement.decorator_list and name.startswith(f"{statement.name}_"):
+                    return False  # made by a decorator such as parameterized.expand
+        return all(self._lacks_in(definition, inner, set()) for definition in found)
+
+    def _lacks_in(self, definition: _Definition, names: Sequence[str], seen: set[str]) -> bool:
+        if not names or isinstance(definition, _Function):
+            return bool(names)
+        if definition.keywords or not self._lacks(definition.body, names):
+            return False
+        for base in definition.bases:
+            name = ast.unparse(base).partition("[")[0].rpartition(".")[2]
+            if name in _BARREN_BASES or name in seen:
+                continue
+            here = [
+                each
+                for each in _flat(self._tree.body)
+                if isinstance(each, ast.ClassDef) and each.name == name
+            ]
+            if not here or not self._lacks_in(here[-1], names, seen | {name}):
+                return False
+        return True
+
     def uses_intercept(self) -> bool:
         """Return whether the file calls `mock_mcp.intercept`."""
+        return self._calls({"intercept"})
+
+    def _calls(self, functions: Collection[str]) -> bool:
         return any(
-            isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "intercept"
+            isinstance(node, ast.Call) and _last_name(node.func) in functions
             for node in ast.walk(self._tree)
         )
 
@@ -68,11 +131,40 @@ class TestSource:
 
 
 def _definitions(body: Iterable[ast.stmt]) -> Iterator[_Definition]:
+    return (statement for statement in _flat(body) if isinstance(statement, _Definition))
+
+
+def _flat(body: Iterable[ast.AST]) -> Iterator[ast.stmt]:
+    """Yield the statements of a body, those of its compound statements in their place."""
     for statement in body:
-        if isinstance(statement, _Definition):
+        if isinstance(statement, ast.stmt):
             yield statement
-        elif isinstance(statement, ast.If | ast.Try | ast.With):
-            yield from _definitions(statement.body)
+        if not isinstance(statement, _Definition):
+            for block in _BLOCKS:
+                yield from _flat(getattr(statement, block, ()))
+
+
+def _bound(statement: ast.stmt) -> set[str] | None:
+    """Return the names that a statement binds by itself; None when they cannot be known."""
+    if isinstance(statement, _Definition):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        names = {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+        return None if "*" in names else names
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.For):
+        targets = [statement.target]
+    return {
+        node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
+    }
+
+
+def _last_name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def _of_statements(body: Iterable[ast.stmt]) -> dict[str, Any]:

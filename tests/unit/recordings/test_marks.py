@@ -57,6 +57,85 @@ def test_what_is_not_python_says_nothing(text):
     assert not Source(text).has(["test_a"])
 
 
+TESTS = Source(
+    textwrap.dedent("""
+        import unittest
+        from shared import Mixin, test_shared
+
+        def test_here(): ...
+        test_made = make()
+        for test_looped in (): ...
+
+        try:
+            import fast
+        except ImportError:
+            def test_slow(): ...
+        else:
+            def test_fast(): ...
+
+        @parameterized.expand([1, 2])
+        def test_many(n): ...
+
+        class Base(unittest.TestCase):
+            def test_based(self): ...
+
+        class TestPlain(Base):
+            class TestInner:
+                def test_deep(self): ...
+
+        class TestMixed(Mixin):
+            pass
+
+        class TestMeta(metaclass=Maker):
+            pass
+    """).encode()
+)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["test_here[a-b]"],
+        *(["test_shared"], ["test_made"], ["test_looped"], ["test_slow"], ["test_fast"]),
+        ["test_many_0_one"],
+        *(["TestPlain"], ["TestPlain", "test_based"], ["TestPlain", "TestInner", "test_deep"]),
+        *(["TestMixed", "test_anything"], ["TestMeta", "test_anything"]),
+        ["test_app.function"],
+        [],
+    ],
+    ids="::".join,
+)
+def test_a_test_that_may_be_there_is_not_lacking(names):
+    assert not TESTS.lacks(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["test_gone"], ["test_gone[1]"], ["TestGone", "test_here"], ["test_here_too"]),
+        *(["TestPlain", "test_gone"], ["TestPlain", "TestInner", "test_based"]),
+        ["test_here", "test_deep"],
+    ],
+    ids="::".join,
+)
+def test_a_test_that_cannot_be_there_is_lacking(names):
+    assert TESTS.lacks(names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"from shared import *",
+        b"globals()['test_gone'] = make()",
+        b"scenarios('pay.feature')",
+        b"<<<<<<< ours",
+        b"\x00",
+    ],
+)
+def test_a_file_that_may_define_anything_lacks_nothing(text):
+    assert not Source(text).lacks(["test_gone"])
+
+
 def test_the_use_of_intercept_is_seen():
     assert Source(b"with mock_mcp.intercept('a'): pass").uses_intercept()
     assert not source.uses_intercept()
