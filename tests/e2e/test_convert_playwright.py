@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from mock_mcp.convert.bodies import wire_request, wire_response
+
 from mock_mcp.convert.har import to_har
 from unit.convert.samples import EVERYTHING, answer, call, recording
 

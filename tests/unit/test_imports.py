@@ -32,7 +32,7 @@ LAYERS = (
 SIBLINGS = {
     "types": {"errors"},
     "errors": {"types"},  # for annotations only
-    "recordings": {"contract"},
+    "recordings": {"contract", "exchange"},
 }
 LAYER_OF = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOP = {"__init__", "__main__"}

@@ -17,21 +17,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from mock_mcp._version import __version__
-from mock_mcp.convert.bodies import (
-    base_type,
-    from_base64,
-    header_map,
-    recorded_request,
-    recorded_response,
-    wire_request,
-    wire_response,
-    with_content_type,
-)
 from mock_mcp.convert.values import (
     EXTENSION,
     Conversion,
     ReadFile,
-    Unusable,
     calls_of,
     delay_of,
     http_url,
@@ -41,6 +30,17 @@ from mock_mcp.convert.values import (
     within,
 )
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse
+from mock_mcp.recordings.bodies import (
+    Unusable,
+    base_type,
+    from_base64,
+    header_map,
+    recorded_request,
+    recorded_response,
+    wire_request,
+    wire_response,
+    with_content_type,
+)
 from mock_mcp.recordings.format import (
     RecordedFailure,
     RecordedInteraction,

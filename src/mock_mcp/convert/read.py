@@ -17,10 +17,11 @@ from typing import Any
 from mock_mcp.contract.parse import TreeBuilder, build_tree
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.har import from_har
-from mock_mcp.convert.values import Conversion, Format, Unusable
+from mock_mcp.convert.values import Conversion, Format
 from mock_mcp.convert.vcr import from_vcr
 from mock_mcp.convert.wiremock import BASE_URL, from_wiremock
 from mock_mcp.errors import InvalidMessage, LimitExceeded
+from mock_mcp.recordings.bodies import Unusable
 from mock_mcp.wire.json import decode
 
 __all__ = ["MAX_FILE_BYTES", "MAX_VALUES", "format_of", "read_conversion", "read_tree"]

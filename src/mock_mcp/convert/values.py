@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 from urllib.parse import SplitResult, urlsplit
 
 from mock_mcp.convert.errors import ConversionError
+from mock_mcp.recordings.bodies import Unusable
 from mock_mcp.recordings.format import RecordedInteraction, Source
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Format",
     "Loss",
     "ReadFile",
-    "Unusable",
     "calls_of",
     "delay_of",
     "http_url",
@@ -55,15 +55,6 @@ _KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
 }
-
-
-class Unusable(Exception):
-    """One call, or one value of it, cannot be carried over; ``place`` is where below the call."""
-
-    def __init__(self, reason: str, place: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.place = place
 
 
 @contextlib.contextmanager

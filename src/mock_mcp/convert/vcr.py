@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mock_mcp.convert.bodies import (
-    Budget,
-    from_base64,
-    header,
-    header_map,
-    recorded_request,
-    recorded_response,
-)
 from mock_mcp.convert.values import (
     Conversion,
-    Unusable,
     calls_of,
     http_url,
     member,
     method_of,
     within,
+)
+from mock_mcp.recordings.bodies import (
+    Budget,
+    Unusable,
+    from_base64,
+    header,
+    header_map,
+    recorded_request,
+    recorded_response,
 )
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, RecordedResponse
 

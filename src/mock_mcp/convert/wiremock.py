@@ -18,23 +18,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 
-from mock_mcp.convert.bodies import (
-    MAX_DEPTH,
-    base_type,
-    from_base64,
-    header,
-    header_map,
-    is_json,
-    recorded_response,
-    wire_request,
-    wire_response,
-    with_content_type,
-)
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.values import (
     Conversion,
     ReadFile,
-    Unusable,
     calls_of,
     delay_of,
     http_url,
@@ -45,6 +32,19 @@ from mock_mcp.convert.values import (
 )
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.exchange import FailureKind, decode_body
+from mock_mcp.recordings.bodies import (
+    MAX_DEPTH,
+    Unusable,
+    base_type,
+    from_base64,
+    header,
+    header_map,
+    is_json,
+    recorded_response,
+    wire_request,
+    wire_response,
+    with_content_type,
+)
 from mock_mcp.recordings.format import (
     Headers,
     RecordedFailure,

@@ -1,21 +1,21 @@
 """Headers and bodies between the wire and a recording, in both directions.
 
 What a recording says and what goes over the wire are translated by `mock_mcp.exchange`, as in a
-test. So an exported answer is byte for byte what a replay gives, and an imported one is refused
-here if a replay could not send it.
+test. So an exported answer is byte for byte what a replay gives, and one that is imported, or comes
+from the real API, is refused here if a replay could not send it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from mock_mcp.convert.values import Unusable
 from mock_mcp.errors import LimitExceeded
 from mock_mcp.exchange import HttpRequest, HttpResponse, UnusableMock, decode_body
 from mock_mcp.recordings.format import Headers, RecordedRequest, RecordedResponse
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_UNPACKED_BYTES",
     "Budget",
+    "Unusable",
     "base_type",
     "from_base64",
     "header",
@@ -41,7 +42,7 @@ MAX_DEPTH = 200
 """Nesting of a body; what cleans, matches and writes it walks down by recursion."""
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
-"""Bytes that the compressed bodies of one file may unpack to, all together."""
+"""Bytes that the compressed bodies of one file, or one answer, may unpack to, all together."""
 
 _NOT_CARRIED = frozenset(
     (
@@ -53,9 +54,21 @@ _NOT_CARRIED = frozenset(
 
 _NO_BODY = frozenset((204, 205, 304))
 
+_BROTLI_STEP = 64
+"""Bytes unpacked at a time: few unpack to megabytes, and the limit is looked at in between."""
+
+
+class Unusable(Exception):
+    """One call, or one value of it, cannot be carried over; ``place`` is where below the call."""
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+
 
 class Budget:
-    """The bytes that compressed bodies of one file may still unpack to."""
+    """The bytes that compressed bodies may still unpack to."""
 
     def __init__(self, limit: int = MAX_UNPACKED_BYTES) -> None:
         self._limit = self._left = limit
@@ -76,6 +89,8 @@ class Budget:
                 zlib_head = len(content) > 1 and content[0] & 15 == 8
                 raw = not zlib_head or int.from_bytes(content[:2], "big") % 31 != 0
                 content = self._inflate(content, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
+            elif name == "br" and (brotli := _brotli()) is not None:
+                content = self._unbrotli(brotli, content)
             else:
                 raise Unusable(f"its body is compressed as {name!r}, which is not unpacked here")
         return content
@@ -87,13 +102,39 @@ class Budget:
         except zlib.error as exc:
             raise Unusable(f"its compressed body is damaged ({exc})") from None
         if len(unpacked) > self._left:
-            raise Unusable(
-                f"the compressed bodies of the file unpack to more than {self._limit} bytes"
-            )
+            raise self._too_large()
         if not unpacker.eof:
             raise Unusable("its compressed body is damaged (it ends early)")
         self._left -= len(unpacked)
         return unpacked
+
+    def _unbrotli(self, brotli: Any, content: bytes) -> bytes:
+        unpacker = brotli.Decompressor()
+        unpacked = bytearray()
+        try:
+            for start in range(0, len(content), _BROTLI_STEP):
+                unpacked += unpacker.process(content[start : start + _BROTLI_STEP])
+                if len(unpacked) > self._left:
+                    raise self._too_large()
+        except brotli.error as exc:
+            raise Unusable(f"its compressed body is damaged ({exc})") from None
+        if not unpacker.is_finished():
+            raise Unusable("its compressed body is damaged (it ends early)")
+        self._left -= len(unpacked)
+        return bytes(unpacked)
+
+    def _too_large(self) -> Unusable:
+        return Unusable(f"compressed bodies unpack to more than {self._limit} bytes, all together")
+
+
+def _brotli() -> Any | None:
+    """Return the module that unpacks Brotli, which HTTP libraries use where it is installed."""
+    for name in ("brotli", "brotlicffi"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
 
 
 def from_base64(text: str) -> bytes:
