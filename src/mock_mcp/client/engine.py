@@ -102,6 +102,7 @@ class Engine:
         self._settled: list[Ticket] = []  # their coroutines are woken in the next turn
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
         self._link: WebSocketLink | None = None
+        self._latest: WebSocketLink | None = None  # attached or not
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
         self._session = Session(
@@ -113,8 +114,9 @@ class Engine:
             on_answer=self._answer,
             on_failure=self._fail,
             on_error=lambda text: self._logger.warning("the daemon reported: %s", text),
-            # Rises with every attempt, and over the clients that use this run id in turn.
-            first_session=time.time_ns() // 1_000_000,
+            # Rises with every attempt, and over the clients that use this run id in turn, whatever
+            # happens to the wall clock: processes of one machine share the monotonic one.
+            first_session=time.monotonic_ns() // 1_000_000,
         )
         self._loop = asyncio.new_event_loop()
 
@@ -159,6 +161,11 @@ class Engine:
         _engines.discard(self)
         self._call(self._closing.set)
         return self._stopped
+
+    def leave_to_parent(self) -> None:
+        """Let go, in a fork, of the connection: a run ends with its process, not with its forks."""
+        if self._latest is not None:
+            self._latest.leave_to_parent()
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: everything has failed
@@ -262,7 +269,7 @@ class Engine:
             write_buffer_bytes=None,  # what waits is the test's own, and the daemon will read it
             close_timeout_s=_CLOSE_S,
         )
-        connection.link = link
+        connection.link = self._latest = link
         await connect_ipc(lambda: link, info.ipc_path)
         try:
             await connection.attached
@@ -535,3 +542,13 @@ def _stop_engines() -> None:
     for stopped in [engine.stop() for engine in list(_engines)]:
         with contextlib.suppress(concurrent.futures.TimeoutError):
             stopped.result(_CLOSE_S)
+
+
+def _leave_to_parent() -> None:
+    for engine in list(_engines):
+        engine.leave_to_parent()
+    _engines.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -8,6 +8,7 @@ between calls that overlap, so an answer cannot reach the wrong caller.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from types import TracebackType
@@ -201,6 +202,9 @@ class DaemonClient:
             b"GET /health HTTP/1.1\r\nHost: mock-mcp\r\n\r\n", self.timeout_s
         )
         if status != 200:
+            with contextlib.suppress(InternalError):
+                if error := _decode(body, _Answer).error:
+                    raise _error(error)
             raise VersionMismatch(
                 f"GET /health answered HTTP {status}: this is no mock-mcp daemon."
             )

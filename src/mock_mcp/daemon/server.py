@@ -24,7 +24,12 @@ from mock_mcp.daemon.gate import Gate
 from mock_mcp.daemon.http import HttpConnection
 from mock_mcp.daemon.hub import Clock, Hub
 from mock_mcp.daemon.test_peer import TestPeer
-from mock_mcp.errors import AlreadyRunning, LimitExceeded, VersionMismatch
+from mock_mcp.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    LimitExceeded,
+    VersionMismatch,
+)
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory, environment
 from mock_mcp.runtime.ipc import IpcServer, Listener, check_peer, identify, is_listening
@@ -59,6 +64,7 @@ class MockMcpDaemon:
         AlreadyRunning: A daemon of this project runs.
         VersionMismatch: A daemon of another implementation serves the project.
         InsecurePath: The cache directory is not private.
+        ConfigurationError: The cache directory cannot be written.
     """
 
     def __init__(
@@ -124,11 +130,22 @@ class MockMcpDaemon:
 
     async def start(self) -> None:
         """Take the project's lock, write the registry and listen."""
+        try:
+            await self._begin()
+        except OSError as exc:
+            raise ConfigurationError(
+                f"The daemon's files in {display_path(self.cache.path)} cannot be written ({exc}); "
+                "repair it, or set MOCK_MCP_CACHE_DIR to a directory you can write to."
+            ) from exc
+
+    async def _begin(self) -> None:
         await self._take_lock()
         try:
             listener = identify(self._server.path)
-            if listener is Listener.FOREIGN:
-                raise VersionMismatch(foreign_daemon(self.project_root, self._server.path))
+            if listener in (Listener.FOREIGN, Listener.OTHER_REVISION):
+                raise VersionMismatch(
+                    foreign_daemon(listener, self.project_root, self._server.path)
+                )
             if listener is not Listener.NOBODY:
                 raise self._already_running()
             self.cache.write(self.info)

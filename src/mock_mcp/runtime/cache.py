@@ -8,6 +8,7 @@ a registry that is garbage is a registry that is not there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -24,7 +25,16 @@ from mock_mcp.errors import ConfigurationError, InsecurePath
 from mock_mcp.runtime.project import display_path
 from mock_mcp.types import DaemonInfo
 
-__all__ = ["SOCKET_PATH_BYTES", "CacheDirectory", "default_cache_dir", "environment"]
+__all__ = [
+    "EXHAUSTED",
+    "SOCKET_PATH_BYTES",
+    "CacheDirectory",
+    "default_cache_dir",
+    "environment",
+]
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Errors of a process or system that has run out of something, which says nothing of a path."""
 
 SOCKET_PATH_BYTES = 103
 """Longest Unix socket path every supported system takes (macOS: 104 with its NUL)."""
@@ -143,6 +153,8 @@ class CacheDirectory:
         except FileNotFoundError:
             return None
         except OSError as exc:
+            if exc.errno in EXHAUSTED:
+                raise
             raise InsecurePath(f"{display_path(path)} cannot be opened safely: {exc}") from None
         with os.fdopen(fd, "rb") as file:
             _check_private(path, os.fstat(file.fileno()), stat.S_ISREG, "file")
@@ -260,4 +272,10 @@ def _check_private(
         )
     wanted = 0o700 if kind == "directory" else 0o600
     if stat.S_IMODE(found.st_mode) != wanted:
-        path.chmod(wanted)
+        try:
+            path.chmod(wanted)
+        except OSError as exc:
+            raise InsecurePath(
+                f"{display_path(path)} cannot be made private ({exc.strerror}); set "
+                "MOCK_MCP_CACHE_DIR to a private directory."
+            ) from None

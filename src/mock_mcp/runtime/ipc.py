@@ -13,11 +13,22 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from mock_mcp.errors import DaemonUnreachable, InsecurePath
+from mock_mcp.runtime.cache import EXHAUSTED
+from mock_mcp.wire.channel import PROTOCOL
 
-__all__ = ["IpcServer", "Listener", "check_peer", "connect_ipc", "identify", "is_listening"]
+__all__ = [
+    "IpcServer",
+    "Listener",
+    "check_peer",
+    "connect_ipc",
+    "identify",
+    "is_listening",
+]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -26,6 +37,13 @@ _PROBE_TIMEOUT_S = 1.0
 BACKLOG = 512
 _HEALTH_REQUEST = b"GET /health HTTP/1.1\r\nHost: mock-mcp\r\nConnection: close\r\n\r\n"
 _HEALTH_BYTES = 64 * 1024
+_TOO_BUSY = b"HTTP/1.1 503"
+
+
+class _Health(msgspec.Struct):
+    """What tells implementations and revisions apart in the answer of ``GET /health``."""
+
+    protocol: Any = None
 
 
 def peer_uid(sock: socket.socket) -> int | None:
@@ -95,6 +113,7 @@ class Listener(enum.Enum):
     NOBODY = "nobody"
     OURS = "ours"
     FOREIGN = "foreign"
+    OTHER_REVISION = "other revision"
     SILENT = "silent"
 
 
@@ -102,16 +121,20 @@ def identify(path: str) -> Listener:
     """Ask ``GET /health`` who listens at a socket path.
 
     Returns:
-        ``FOREIGN`` for whoever answers without a ``protocol`` (another implementation), ``SILENT``
-        for whoever does not answer in time: slow is not dead, and not foreign either.
+        ``FOREIGN`` for whoever answers without a ``protocol`` (another implementation),
+        ``OTHER_REVISION`` for one of another revision, ``SILENT`` for whoever does not answer in
+        time or has too many connections: slow is not dead, and not foreign either.
 
     Raises:
         InsecurePath: The listener is another user's, or the path cannot be reached.
+        OSError: This process cannot ask (`EXHAUSTED`).
     """
     try:
         if not is_listening(path):
             return Listener.NOBODY
     except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise
         raise InsecurePath(f"The socket {path!r} cannot be reached: {exc}.") from None
     if sys.platform == "win32":  # a pipe has no read timeout; the handshake tells
         return Listener.OURS
@@ -127,15 +150,30 @@ def identify(path: str) -> Listener:
         if not answer:
             return Listener.SILENT  # else it answered and keeps the connection, as ours does not
     except OSError as exc:  # it stopped meanwhile, or its queue is full
+        if exc.errno in EXHAUSTED:
+            raise
         return Listener.SILENT if exc.errno == errno.EAGAIN else Listener.NOBODY
-    return Listener.OURS if b'"protocol"' in answer else Listener.FOREIGN
+    return _judge(answer)
+
+
+def _judge(answer: bytes) -> Listener:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if head.startswith(_TOO_BUSY):
+        return Listener.SILENT
+    try:
+        protocol = msgspec.json.decode(body, type=_Health).protocol
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Listener.FOREIGN
+    if protocol is None:
+        return Listener.FOREIGN
+    return Listener.OURS if protocol == PROTOCOL else Listener.OTHER_REVISION
 
 
 async def connect_ipc(factory: Callable[[], P], path: str) -> P:
     """Connect to a daemon and return the protocol made by ``factory``.
 
     Raises:
-        DaemonUnreachable: Nobody listens there.
+        DaemonUnreachable: Nobody listens there, or this process has no descriptor left.
         InsecurePath: The listener is another user's.
     """
     loop = asyncio.get_running_loop()
@@ -145,6 +183,10 @@ async def connect_ipc(factory: Callable[[], P], path: str) -> P:
             return protocol  # type: ignore[no-any-return]
         transport, protocol = await loop.create_unix_connection(factory, path)
     except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise DaemonUnreachable(
+                f"This process cannot connect to {path!r}: {exc.strerror}."
+            ) from None
         raise DaemonUnreachable(
             f"No daemon listens at {path!r} ({exc.strerror or exc}). Start one with "
             "`mock-mcp daemon`, or run a test with MOCK_MCP=1."

@@ -33,7 +33,7 @@ from mock_mcp.errors import (
     MockMcpError,
     VersionMismatch,
 )
-from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.cache import EXHAUSTED, CacheDirectory
 from mock_mcp.runtime.ipc import Listener, identify, is_listening
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project, display_path
@@ -69,20 +69,25 @@ def find_daemon(project: Project, cache: CacheDirectory) -> DaemonInfo | None:
     """Return the running daemon of a project, or None.
 
     Raises:
-        VersionMismatch: What runs is another implementation.
+        VersionMismatch: What runs is another implementation or revision.
         InsecurePath: Its registry or socket is not private.
     """
     path = cache.ipc_path(project.id)
     listener = identify(path)
     if listener is Listener.NOBODY:
         return None
-    if listener is Listener.FOREIGN:
-        raise VersionMismatch(foreign_daemon(display_path(project.root), path))
+    if listener in (Listener.FOREIGN, Listener.OTHER_REVISION):
+        raise VersionMismatch(foreign_daemon(listener, display_path(project.root), path))
     return cache.read(project.id)
 
 
-def foreign_daemon(project_root: str, path: str) -> str:
-    """Return what to say when another implementation serves a project."""
+def foreign_daemon(listener: Listener, project_root: str, path: str) -> str:
+    """Return what to say when another implementation or revision serves a project."""
+    if listener is Listener.OTHER_REVISION:
+        return (
+            f"A mock-mcp of another protocol revision serves {project_root} at {path}. Stop it "
+            "with the version that started it (`mock-mcp stop`), or install matching versions."
+        )
     return (
         f"Another implementation of mock-mcp serves {project_root} at {path}; it would let "
         "unchecked data through. Stop it with the tool that started it (for the npm package: "
@@ -122,18 +127,36 @@ def ensure_daemon_running(
         logger: Where progress is logged.
 
     Raises:
-        DaemonStartFailed: The process ended before it was ready; the message quotes its reason.
-        DaemonUnreachable: Nothing was ready within the timeout.
-        VersionMismatch: A daemon of another implementation serves the project.
+        DaemonStartFailed: The process ended before it was ready, or its files cannot be written;
+            the message quotes the reason.
+        DaemonUnreachable: Nothing was ready within the timeout, or this process has run out of
+            descriptors or memory.
+        VersionMismatch: A daemon of another implementation or revision serves the project.
         InsecurePath: The cache directory or the socket is not private.
         ConfigurationError: The project root or cache directory cannot be used.
     """
     logger = logger or logging.getLogger(__name__)
     project = Project.resolve(project_root, file_path)
     cache = CacheDirectory(cache_dir)
-    if info := find_daemon(project, cache):
-        return info
+    try:
+        return find_daemon(project, cache) or _start(project, cache, timeout_s, logger)
+    except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise DaemonUnreachable(
+                f"This process has run out of a resource while looking for its daemon: {exc}."
+            ) from exc
+        raise DaemonStartFailed(
+            f"No daemon for {display_path(project.root)} could be started: {exc}. Repair it, or "
+            "set MOCK_MCP_CACHE_DIR to a directory you can write to."
+        ) from exc
+
+
+def _start(
+    project: Project, cache: CacheDirectory, timeout_s: float, logger: logging.Logger
+) -> DaemonInfo:
+    """Start the project's daemon, or wait for whoever does."""
     deadline = time.monotonic() + timeout_s
+    failure = ""
     with FileLock(cache.start_lock(project.id)) as lock:
         if not lock.acquire(timeout_s):
             raise _too_slow(project, timeout_s)
@@ -142,12 +165,16 @@ def ensure_daemon_running(
                 return info
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
-                raise _too_slow(project, timeout_s)
+                raise _too_slow(project, timeout_s, failure)
             if is_listening(cache.ipc_path(project.id)):
                 time.sleep(_RETRY_S)  # alive without a registry: it will write it again
                 continue
             logger.debug("starting a daemon for %s", project.root)
-            _spawn(project, cache, remaining_s)
+            try:
+                _spawn(project, cache, remaining_s)
+            except _KilledAtStart as exc:  # not by itself, so another may well live
+                failure = f" {exc}"
+                time.sleep(_RETRY_S)
 
 
 async def ensure_daemon_running_async(
@@ -181,10 +208,14 @@ async def ensure_daemon_running_async(
     return await asyncio.wrap_future(answer)
 
 
-def _too_slow(project: Project, timeout_s: float) -> DaemonUnreachable:
+class _KilledAtStart(Exception):
+    """A signal ended the daemon before it was ready."""
+
+
+def _too_slow(project: Project, timeout_s: float, failure: str = "") -> DaemonUnreachable:
     return DaemonUnreachable(
         f"No daemon for {display_path(project.root)} was ready within {timeout_s:g} s; "
-        "`mock-mcp status` says what runs."
+        f"`mock-mcp status` says what runs.{failure}"
     )
 
 
@@ -233,7 +264,7 @@ def _spawn(project: Project, cache: CacheDirectory, timeout_s: float) -> None:
             os.close(write_fd)
         _reap(process)
         try:
-            _await_ready(read_fd, log_path, project, timeout_s)
+            _await_ready(process, read_fd, log_path, project, timeout_s)
         finally:
             os.close(read_fd)
     finally:
@@ -245,7 +276,13 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     threading.Thread(target=process.wait, name="mock-mcp-reaper", daemon=True).start()
 
 
-def _await_ready(read_fd: int, log_path: Path, project: Project, timeout_s: float) -> None:
+def _await_ready(
+    process: subprocess.Popen[bytes],
+    read_fd: int,
+    log_path: Path,
+    project: Project,
+    timeout_s: float,
+) -> None:
     deadline = time.monotonic() + timeout_s
     text = b""
     poll = select.poll()
@@ -255,6 +292,8 @@ def _await_ready(read_fd: int, log_path: Path, project: Project, timeout_s: floa
             raise _too_slow(project, timeout_s)
         chunk = os.read(read_fd, 4096)
         if not chunk:
+            if (code := process.wait()) < 0:
+                raise _KilledAtStart(f"The last one was killed by signal {-code} as it started.")
             raise DaemonStartFailed(
                 f"The daemon for {display_path(project.root)} ended before it was ready"
                 f"{_log_tail(log_path)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,6 +40,8 @@ else:
 class FileLock:
     """An exclusive lock on a file, held until `release` or the end of the process.
 
+    A fork does not share it: a child that outlives its parent must not keep what nobody holds.
+
     Args:
         path: The lock file; created with mode 0600.
     """
@@ -46,6 +49,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        _locks.add(self)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; return whether it is held now."""
@@ -93,3 +97,15 @@ class FileLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for lock in list(_locks):
+        lock.release()  # closing the child's copy leaves the parent's lock alone
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

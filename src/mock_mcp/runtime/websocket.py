@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Protocol as Interface
 
-from websockets.exceptions import InvalidState
+from websockets.exceptions import InvalidState, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol, State
@@ -24,6 +25,8 @@ ABNORMAL = 1006
 """Close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)."""
 _REASON_BYTES = 123
 """Longest close reason (RFC 6455 section 5.5)."""
+_REFUSAL_BYTES = 1000
+"""How much is kept of what a server answered instead of opening the connection."""
 
 
 class WebSocketHandler(Interface):
@@ -43,6 +46,15 @@ class WebSocketHandler(Interface):
 
     def on_closed(self, code: int, reason: str) -> None:
         """Note the end of the connection, exactly once; `ABNORMAL` without a close frame."""
+
+
+def _refusal(error: Exception | None) -> str:
+    """Return what a server answered instead of opening the connection."""
+    if not isinstance(error, InvalidStatus):
+        return ""
+    response = error.response
+    said = (response.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace")
+    return f"HTTP {response.status_code} {said}"
 
 
 def reason_text(reason: str) -> str:
@@ -126,6 +138,18 @@ class WebSocketLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def leave_to_parent(self) -> None:
+        """Drop a fork's copy of the connection; the parent, whose it is, notices nothing.
+
+        The descriptor is put to another use and not closed: its owner here still counts on it.
+        """
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, sock.fileno(), inheritable=False)
+                os.close(null)
+
     # -- What asyncio calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -208,7 +232,7 @@ class WebSocketLink(asyncio.Protocol):
         self._reported = True
         received = self.protocol.close_rcvd
         if received is None:
-            self._handler.on_closed(ABNORMAL, "")
+            self._handler.on_closed(ABNORMAL, _refusal(self.protocol.handshake_exc))
         else:
             self._handler.on_closed(received.code, received.reason)
 
