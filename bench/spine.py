@@ -36,8 +36,7 @@ def respond(info, batches: int) -> None:
     async def work() -> None:
         async with DaemonClient.of(info) as client:
             while True:
-                await client.wait_for_batch(30_000)
-                claim = await client.claim_next_batch("bench")
+                claim = await client.claim_next_batch("bench", wait_ms=30_000)
                 if claim is None:
                     continue
                 mocks = [Mock(request["requestId"], {"ok": True}) for request in claim.requests]

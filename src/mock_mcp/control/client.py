@@ -225,10 +225,15 @@ class DaemonClient:
         run_id: str | None = None,
         lease_ms: float | None = None,
         batch_id: str | None = None,
+        wait_ms: float | None = None,
     ) -> Claim | None:
-        """Claim the oldest claimable batch (of a run, or with an id); None when there is none."""
-        params = wire.ClaimNextBatch(adapter_id, run_id, lease_ms, batch_id)
-        claim: Claim | None = await self._call(params, _CLAIM_OR_NONE)
+        """Claim the oldest claimable batch (of a run, or with an id); None when there is none.
+
+        With ``wait_ms``, wait for one that long.
+        """
+        params = wire.ClaimNextBatch(adapter_id, run_id, lease_ms, batch_id, wait_ms)
+        extra_s = (wait_ms or 0) / 1000
+        claim: Claim | None = await self._call(params, _CLAIM_OR_NONE, extra_s=extra_s)
         return claim
 
     async def get_batch(self, batch_id: str) -> BatchInfo:

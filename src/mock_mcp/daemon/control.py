@@ -1,20 +1,22 @@
 """The daemon's end of the control channel (DESIGN section 4): one method per JSON-RPC method.
 
-A method returns its result, or an awaitable when it must wait; it raises a typed error otherwise.
+A method returns its result, or a `Pending` when it must wait; it raises a typed error otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from typing import Protocol as Interface
 
 from mock_mcp.core.broker import BatchState, RunState, Status
 from mock_mcp.daemon.gate import NO_CONTRACT, Gate, GateResult
 from mock_mcp.daemon.hub import Hub
+from mock_mcp.daemon.pending import Pending
 from mock_mcp.errors import ContractViolation, InvalidParams, UnusableContract
 from mock_mcp.types import (
     ClaimInfo,
@@ -30,7 +32,7 @@ from mock_mcp.wire.channel import PROTOCOL
 
 __all__ = ["Control"]
 
-Result = Any | Awaitable[Any]
+Result = Any | Pending[Any]
 _RESULTS = 256
 """Gate results remembered, so that a repeated provide gets the same answer."""
 _REASONS = 5
@@ -115,9 +117,18 @@ class Control:
         """Return the connected runs."""
         return {"runs": [self._run_info(run) for run in self._broker.runs.values()]}
 
-    def claim_next_batch(self, params: wire.ClaimNextBatch) -> dict[str, Any] | None:
-        """Lease the oldest claimable batch."""
+    def claim_next_batch(self, params: wire.ClaimNextBatch) -> Result:
+        """Lease the oldest claimable batch, if need be when there is one."""
         _check_adapter(params.adapter_id, self._hub.limits.id_chars)
+        wait_s = self._wait_s(params.wait_ms or 0)
+        claim = self._claim(params)
+        self._hub.settle()
+        if claim is not None or not wait_s:
+            return claim
+        return self._hub.when_claimable(params.run_id, wait_s, lambda: self._claim(params), None)
+
+    def _claim(self, params: wire.ClaimNextBatch) -> dict[str, Any] | None:
+        """Claim without settling."""
         lease_ms = wire.DEFAULT_LEASE_MS if params.lease_ms is None else params.lease_ms
         token = secrets.token_hex(16)
         batch = self._broker.claim(
@@ -128,7 +139,6 @@ class Control:
             run_id=params.run_id,
             batch_id=params.batch_id,
         )
-        self._hub.settle()
         if batch is None:
             return None
         assert batch.lease_deadline is not None
@@ -192,14 +202,18 @@ class Control:
         self._hub.settle()
         return {"leaseUntil": self._clock.unix_ms(deadline)}
 
-    async def wait_for_batch(self, params: wire.WaitForBatch) -> Waiting:
+    def wait_for_batch(self, params: wire.WaitForBatch) -> Result:
         """Answer when something is claimable or the time is up; claim nothing."""
-        longest_ms = self._hub.limits.wait_max_s * 1000
-        if not 0 <= params.wait_ms <= longest_ms:
-            raise InvalidParams(f"waitMs must be a number from 0 to {longest_ms:.0f}.")
-        await self._hub.wait_claimable(params.run_id, params.wait_ms / 1000)
-        pending, oldest = self._broker.claimable(params.run_id)
-        return Waiting(pending, None if oldest is None else self._clock.unix_ms(oldest))
+        wait_s = self._wait_s(params.wait_ms)
+
+        def look() -> Waiting | None:
+            pending, oldest = self._broker.claimable(params.run_id)
+            return Waiting(pending, self._clock.unix_ms(oldest)) if oldest is not None else None
+
+        nothing = Waiting(0, None)
+        if (found := look()) or not wait_s:
+            return found or nothing
+        return self._hub.when_claimable(params.run_id, wait_s, look, nothing)
 
     def shutdown(self, params: wire.Shutdown) -> dict[str, Any]:
         """Stop the daemon, after this answer is on its way."""
@@ -208,19 +222,47 @@ class Control:
 
     # -- Inside ----------------------------------------------------------------------------
 
-    async def _check_and_provide(
+    def _wait_s(self, wait_ms: float) -> float:
+        longest_ms = self._hub.limits.wait_max_s * 1000
+        if not 0 <= wait_ms <= longest_ms:
+            raise InvalidParams(f"waitMs must be a number from 0 to {longest_ms:.0f}.")
+        return wait_ms / 1000
+
+    def _check_and_provide(
         self, params: wire.ProvideBatch, requests: tuple[MockRequest, ...]
-    ) -> Provided:
+    ) -> Pending[Provided]:
         """Check held mocks off the loop, then provide them, or refuse them with every violation."""
+        answer: Pending[Provided] = Pending()
+
+        def judged(checked: concurrent.futures.Future[GateResult]) -> None:
+            try:
+                provided = self._provide_checked(params, requests, checked)
+            except BaseException as exc:  # noqa: BLE001 - it is raised where the call is answered
+                answer.fail(exc)
+            else:
+                provided.then(lambda: answer.resolve(provided.result()))
+
+        loop = asyncio.get_running_loop()
+        self._gate.submit(requests, params.mocks).add_done_callback(
+            lambda checked: loop.call_soon_threadsafe(judged, checked)
+        )
+        return answer
+
+    def _provide_checked(
+        self,
+        params: wire.ProvideBatch,
+        requests: tuple[MockRequest, ...],
+        checked: concurrent.futures.Future[GateResult],
+    ) -> Pending[Provided]:
         try:
-            result = await asyncio.wrap_future(self._gate.submit(requests, params.mocks))
+            result = checked.result()
         except BaseException:
             self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
             self._hub.settle()
             raise
         self._fail_if_blocked(params, result)
         if not result.violations:
-            return await self._provide(params, result)
+            return self._provide(params, result)
         wrong = len(requests) - len(result.accepted)
         message = (
             f"Nothing was delivered: {wrong} of {len(requests)} mocks break the contract "
@@ -268,48 +310,20 @@ class Control:
             f"help, claim the next batch. {reason}"
         )
 
-    def _provide(self, params: wire.ProvideBatch, result: GateResult) -> Awaitable[Provided]:
+    def _provide(self, params: wire.ProvideBatch, result: GateResult) -> Pending[Provided]:
         ignored = self._broker.provide(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
-        waiter = None if ignored else self._hub.settle_delivery(params.batch_id)
         self._results[params.claim_token] = result
         while len(self._results) > _RESULTS:
             del self._results[next(iter(self._results))]
-        return self._delivered(params, ignored, waiter, result)
-
-    async def _delivered(
-        self,
-        params: wire.ProvideBatch,
-        ignored: str | None,
-        waiter: asyncio.Future[bool] | None,
-        result: GateResult,
-    ) -> Provided:
-        if waiter is None:
-            return Provided(ok=True, message=ignored or "", delivered=False)
-        delivered = await self._hub.wait_delivered(params.batch_id, waiter)
-        count = len(params.mocks)
-        message = f"{count} mock{'s' if count != 1 else ''} for {params.batch_id}"
-        if delivered:
-            message = f"Delivered {message}."
+        answer: Pending[Provided] = Pending()
+        if ignored:
+            answer.resolve(Provided(ok=True, message=ignored, delivered=False))
         else:
-            message = (
-                f"Accepted {message}; the test has not acknowledged them yet and gets them when "
-                "it reconnects."
-            )
-        if result.warnings:
-            message += f" {len(result.warnings)} contract violations were let through (warn)."
-        if result.unchecked:
-            message += f" {len(result.unchecked)} unchecked."
-        if result.notes:
-            message += f" {len(result.notes)} checked in part."
-        return Provided(
-            ok=True,
-            message=message,
-            delivered=delivered,
-            warnings=list(result.warnings),
-            unchecked={**result.notes, **result.unchecked},
-        )
+            delivery = self._hub.settle_delivery(params.batch_id)
+            delivery.then(lambda: answer.resolve(_provided(params, delivery.result(), result)))
+        return answer
 
     def _run_info(self, run: RunState) -> RunInfo:
         return RunInfo(
@@ -347,6 +361,31 @@ class Control:
             "status": status.value,
             "createdAt": self._clock.unix_ms(created_at),
         }
+
+
+def _provided(params: wire.ProvideBatch, delivered: bool, result: GateResult) -> Provided:
+    count = len(params.mocks)
+    message = f"{count} mock{'s' if count != 1 else ''} for {params.batch_id}"
+    if delivered:
+        message = f"Delivered {message}."
+    else:
+        message = (
+            f"Accepted {message}; the test has not acknowledged them yet and gets them when "
+            "it reconnects."
+        )
+    if result.warnings:
+        message += f" {len(result.warnings)} contract violations were let through (warn)."
+    if result.unchecked:
+        message += f" {len(result.unchecked)} unchecked."
+    if result.notes:
+        message += f" {len(result.notes)} checked in part."
+    return Provided(
+        ok=True,
+        message=message,
+        delivered=delivered,
+        warnings=list(result.warnings),
+        unchecked={**result.notes, **result.unchecked},
+    )
 
 
 def _lease_s(lease_ms: float) -> float:

@@ -10,15 +10,15 @@ import asyncio
 import hmac
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
-from inspect import isawaitable
 from typing import Any
 
 import httptools
 from websockets.server import ServerProtocol
 
 from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.pending import Pending
 from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import (
     InternalError,
@@ -109,7 +109,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._request = _Request()
         self._queue: deque[_Request] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._pending: Pending[Any] | None = None  # what the answer under way waits for
         self._in_head = True
         self._head_bytes = 0
         self._is_deaf = False  # the last answer of this connection is given or queued
@@ -131,8 +131,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self._transport = self._transport, None
         self._stop_timer()
-        if self._task is not None:
-            self._task.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
         if transport is not None:
             self._on_lost(transport)
 
@@ -198,7 +198,7 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return  # feed_data raises HttpParserUpgrade next
         self._queue.append(self._request)
-        if self._task is None:
+        if self._pending is None:
             self._next()
         elif len(self._queue) >= _QUEUED_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
@@ -246,12 +246,12 @@ class HttpConnection(asyncio.Protocol):
         request.refusal = status, error
         request.keep_alive = False
         self._queue.append(request)
-        if self._task is None:
+        if self._pending is None:
             self._next()
 
     def _next(self) -> None:
         """Answer queued requests until one has to wait."""
-        while self._queue and self._task is None and self._transport is not None:
+        while self._queue and self._pending is None and self._transport is not None:
             request = self._queue.popleft()
             if request.refusal is not None:
                 status, error = request.refusal
@@ -265,41 +265,36 @@ class HttpConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _call(self, request: _Request) -> None:
-        call_id: CallId = None
         try:
             call_id, params = decode_call(b"".join(request.body), self._limits.depth)
-            result = self._control.call(params)
         except CallRefused as exc:
-            self._answer_error(exc.call_id, exc.error, request)
-        except MockMcpError as exc:
-            self._answer_error(call_id, exc, request)
-        except Exception:
-            self._logger.exception("a control call failed")
-            self._answer_error(call_id, _internal(), request)
+            status, text = http_status(exc.error), encode_error(exc.call_id, exc.error)
+            self._respond(status, text, request.keep_alive)
         else:
-            if isawaitable(result):
-                task = asyncio.get_running_loop().create_task(
-                    self._finish(call_id, result, request)
-                )
-                self._task = task
-            else:
-                self._respond(200, encode_result(call_id, result), request.keep_alive)
+            self._answer(request, call_id, lambda: self._control.call(params))
 
-    async def _finish(self, call_id: CallId, result: Awaitable[Any], request: _Request) -> None:
+    def _answer(self, request: _Request, call_id: CallId, outcome: Callable[[], Any]) -> None:
+        """Answer with the outcome of a call, now or when it is there."""
+        status = 200
         try:
-            text = encode_result(call_id, await result)
+            result = outcome()
+            if isinstance(result, Pending):
+                self._pending = result
+                result.then(lambda: self._answer_pending(request, call_id, result))
+                return
+            text = encode_result(call_id, result)
         except MockMcpError as exc:
-            self._answer_error(call_id, exc, request)
+            status, text = http_status(exc), encode_error(call_id, exc)
         except Exception:
             self._logger.exception("a control call failed")
-            self._answer_error(call_id, _internal(), request)
-        else:
-            self._respond(200, text, request.keep_alive)
-        self._task = None
-        self._next()
+            text = encode_error(call_id, _internal())
+        self._respond(status, text, request.keep_alive)
 
-    def _answer_error(self, call_id: CallId, error: MockMcpError, request: _Request) -> None:
-        self._respond(http_status(error), encode_error(call_id, error), request.keep_alive)
+    def _answer_pending(self, request: _Request, call_id: CallId, result: Pending[Any]) -> None:
+        self._pending = None
+        self._answer(request, call_id, result.result)
+        if self._queue:  # in a turn of its own: this one may be in the middle of settling
+            asyncio.get_running_loop().call_soon(self._next)
 
     def _respond(self, status: int, body: bytes, keep_alive: bool) -> None:
         transport = self._transport
@@ -338,7 +333,7 @@ class HttpConnection(asyncio.Protocol):
             self._parser = httptools.HttpRequestParser(self)
             self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
             return
-        if self._task is not None:
+        if self._pending is not None:
             self._give_up(400, InvalidMessage("A WebSocket cannot follow a call under way."))
             return
         peer = self._make_peer()

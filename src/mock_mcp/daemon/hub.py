@@ -8,11 +8,11 @@ writes the batch log and sets the timer for the next deadline.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import logging
 import time
 from collections.abc import Callable
+from typing import Any, TypeVar
 from typing import Protocol as Interface
 
 from mock_mcp.core.broker import (
@@ -30,12 +30,14 @@ from mock_mcp.core.broker import (
     Submitted,
 )
 from mock_mcp.daemon.batch_log import BatchLog
+from mock_mcp.daemon.pending import Pending
 from mock_mcp.errors import MockMcpError
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock
 
 __all__ = ["Clock", "Hub", "Peer"]
 
+T = TypeVar("T")
 
 _WALL_JUMP_S = 0.5
 """A difference between the clocks that is not just the time between reading them."""
@@ -115,8 +117,9 @@ class Hub:
         self._batch_log = batch_log
         self._peers: dict[str, Peer] = {}
         self._connections = 0
-        self._waiters: dict[asyncio.Future[None], str | None] = {}
-        self._acks: dict[str, list[asyncio.Future[bool]]] = {}
+        self._waiting: dict[Pending[Any], tuple[str | None, Callable[[], Any], Any]] = {}
+        self._woken: set[str] = set()
+        self._acks: dict[str, list[Pending[bool]]] = {}
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -141,57 +144,63 @@ class Hub:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        for pending, (_, _, otherwise) in list(self._waiting.items()):
+            pending.resolve(otherwise)
         for batch_id in list(self._acks):
             self._resolve_acks(batch_id, delivered=False)
 
     # -- Waiting -----------------------------------------------------------------------------
 
-    async def wait_claimable(self, run_id: str | None, wait_s: float) -> None:
-        """Return when a batch (of the run) is claimable, or when the time is up."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while not self.broker.claimable(run_id)[0] and not self._closed:
-                    waiter = asyncio.get_running_loop().create_future()
-                    self._waiters[waiter] = run_id
-                    try:
-                        await waiter  # somebody else may claim before this task runs again
-                    finally:
-                        del self._waiters[waiter]
+    def when_claimable(
+        self, run_id: str | None, wait_s: float, attempt: Callable[[], T | None], otherwise: T
+    ) -> Pending[T]:
+        """Attempt something whenever a batch (of the run) becomes claimable, until it succeeds.
 
-    def settle_delivery(self, batch_id: str) -> asyncio.Future[bool]:
-        """Settle after a batch was provided; the future says whether its test has the result."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._acks.setdefault(batch_id, []).append(waiter)
+        Those who wait are served in the order they came.
+
+        Args:
+            run_id: Only batches of this run.
+            wait_s: How long to go on; then the outcome is ``otherwise``.
+            attempt: Returns the outcome, or None if somebody else was faster.
+            otherwise: The outcome when the time is up or the daemon stops.
+        """
+
+        def forget() -> None:
+            del self._waiting[pending]
+
+        pending: Pending[T] = Pending(forget)
+        self._waiting[pending] = run_id, attempt, otherwise
+        if self._closed:
+            pending.resolve(otherwise)
+        else:
+            pending.resolve_in(wait_s, otherwise)
+        return pending
+
+    def settle_delivery(self, batch_id: str) -> Pending[bool]:
+        """Settle after a batch was provided; the outcome says whether its test has the result.
+
+        It is False after the limit ``ack_timeout_s``.
+        """
+        waiters = self._acks.setdefault(batch_id, [])
+        pending: Pending[bool] = Pending(lambda: self._stop_waiting(batch_id, pending))
+        waiters.append(pending)
         self.settle()
         if not self.broker.is_live(batch_id):  # answered before, or just now without an ack
             self._resolve_acks(batch_id, delivered=self.broker.was_delivered(batch_id))
-        return waiter
-
-    async def wait_delivered(self, batch_id: str, waiter: asyncio.Future[bool]) -> bool:
-        """Return what the future says, or False after the limit ``ack_timeout_s``."""
-        try:
-            async with asyncio.timeout(self.limits.ack_timeout_s):
-                return await waiter
-        except TimeoutError:
-            return False
-        finally:
-            waiters = self._acks.get(batch_id, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-                if not waiters:
-                    del self._acks[batch_id]
+        if not pending.done:
+            pending.resolve_in(self.limits.ack_timeout_s, otherwise=False)
+        return pending
 
     # -- Effects -----------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Carry out the broker's effects and set the timer for its next deadline."""
-        for effect in self.broker.take_effects():
-            if self._batch_log is not None:
-                self._batch_log.write(self.clock, self.broker, effect)
-            self._apply(effect)
+        while effects := self.broker.take_effects():  # those who are woken make new ones
+            for effect in effects:
+                if self._batch_log is not None:
+                    self._batch_log.write(self.clock, self.broker, effect)
+                self._apply(effect)
+            self._serve_waiting()
         if not self.broker.runs and self.idle_since is None:
             self.idle_since = self.clock.now()
         self._set_timer()
@@ -207,7 +216,7 @@ class Hub:
         peer = self._peers.get(effect.run_id)
         match effect:
             case Submitted() | Released() | Expired():
-                self._wake(effect.run_id)
+                self._woken.add(effect.run_id)
             case Delivered():
                 sent = peer is not None and peer.deliver(
                     effect.batch_id, effect.mocks, effect.rejections
@@ -232,15 +241,27 @@ class Hub:
             case _:
                 pass
 
-    def _wake(self, run_id: str) -> None:
-        for waiter, wanted in self._waiters.items():
-            if wanted in (None, run_id) and not waiter.done():
-                waiter.set_result(None)
+    def _serve_waiting(self) -> None:
+        """Let those who wait for the woken runs try; what they do is settled by the caller."""
+        woken, self._woken = self._woken, set()
+        if not woken:
+            return
+        for pending, (wanted, attempt, _) in list(self._waiting.items()):
+            if wanted is None or wanted in woken:
+                outcome = attempt()
+                if outcome is not None:
+                    pending.resolve(outcome)
 
     def _resolve_acks(self, batch_id: str, *, delivered: bool) -> None:
-        for waiter in self._acks.pop(batch_id, ()):
-            if not waiter.done():
-                waiter.set_result(delivered)
+        for pending in self._acks.pop(batch_id, ()):
+            pending.resolve(delivered)
+
+    def _stop_waiting(self, batch_id: str, pending: Pending[bool]) -> None:
+        waiters = self._acks.get(batch_id)
+        if waiters is not None:
+            waiters.remove(pending)
+            if not waiters:
+                del self._acks[batch_id]
 
     def _set_timer(self) -> None:
         """Have a timer at the next deadline or before: one that is early only sets itself again."""

@@ -59,6 +59,7 @@ class ClaimNextBatch(Params, frozen=True):
     run_id: str | None = None
     lease_ms: float | None = None
     batch_id: str | None = None
+    wait_ms: float | None = None
 
 
 class GetBatch(Params, frozen=True):

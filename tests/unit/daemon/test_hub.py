@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import pytest
 
 from mock_mcp.core.broker import Status
 from mock_mcp.daemon.hub import Clock, Hub
+from mock_mcp.daemon.pending import Pending
 from mock_mcp.errors import MockMcpError
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock, MockRequest
@@ -54,7 +54,7 @@ def claim(hub: Hub, token: str = "token") -> None:
     hub.settle()
 
 
-def provide(hub: Hub, batch_id: str) -> asyncio.Future[bool]:
+def provide(hub: Hub, batch_id: str) -> Pending[bool]:
     hub.broker.provide(hub.clock.now(), "adapter", batch_id, "token", [Mock("a", 1)])
     return hub.settle_delivery(batch_id)
 
@@ -64,42 +64,68 @@ def hub() -> Hub:
     return Hub(Limits(ack_timeout_s=0.02))
 
 
+def waiting(hub: Hub, run_id: str | None = None) -> Pending[str]:
+    """Wait for something to claim, as `waitForBatch` does."""
+    return hub.when_claimable(
+        run_id, 60, lambda: "found" if hub.broker.claimable(run_id)[0] else None, "nothing"
+    )
+
+
+def claiming(hub: Hub, token: str) -> Pending[str]:
+    """Wait for a claim, as `claimNextBatch` with ``waitMs`` does."""
+
+    def attempt() -> str | None:
+        batch = hub.broker.claim(hub.clock.now(), token, 30, token)
+        return batch and batch.id
+
+    return hub.when_claimable(None, 60, attempt, "nothing")
+
+
 async def test_waiting_ends_with_a_submission(hub: Hub) -> None:
     with_run(hub)
-    waiting = asyncio.create_task(hub.wait_claimable(None, 60))
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    wait = waiting(hub)
+    assert not wait.done
     submit(hub)
-    await waiting
+    assert wait.result() == "found"
     hub.close()
 
 
-async def test_waiting_goes_on_when_another_was_faster(hub: Hub) -> None:
-    """It answers when something is claimable or the time is up (DESIGN section 4)."""
+async def test_those_who_wait_to_claim_are_served_in_order(hub: Hub) -> None:
     with_run(hub)
-    waiting = asyncio.create_task(hub.wait_claimable(None, 60))
-    await asyncio.sleep(0)
+    first, second, third = claiming(hub, "a"), claiming(hub, "b"), waiting(hub)
+    ids = [submit(hub)]
+    assert first.result() == ids[0]
+    assert not second.done, "nothing is left for it"
+    assert not third.done, "nothing is claimable and the time is not up"
+    ids.append(submit(hub))
+    assert second.result() == ids[1]
+    assert hub.broker.claimed == 2
+    hub.close()
+
+
+async def test_who_stopped_waiting_is_given_no_claim(hub: Hub) -> None:
+    with_run(hub)
+    gone = claiming(hub, "a")
+    gone.cancel()
     submit(hub)
-    claim(hub)  # before the waiting task has had its turn
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert not waiting.done(), "nothing is claimable and the time is not up"
-    submit(hub)
-    await waiting
-    assert hub.broker.claimable()[0] == 1
+    assert hub.broker.claimed == 0
     hub.close()
 
 
 async def test_waiting_for_a_run_ignores_others(hub: Hub) -> None:
     with_run(hub)
-    waiting = asyncio.create_task(hub.wait_claimable("another", 60))
-    await asyncio.sleep(0)
+    wait = waiting(hub, "another")
     submit(hub)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not wait.done
     hub.close()
-    await waiting
+    assert wait.result() == "nothing"
+    assert waiting(hub, "another").result() == "nothing", "a closed hub keeps nobody"
+
+
+async def test_waiting_ends_when_the_time_is_up(hub: Hub) -> None:
+    wait = hub.when_claimable(None, 0.01, lambda: None, "nothing")
+    assert await wait.wait() == "nothing"
+    hub.close()
 
 
 async def test_an_expired_lease_wakes_by_the_timer(hub: Hub) -> None:
@@ -107,8 +133,7 @@ async def test_an_expired_lease_wakes_by_the_timer(hub: Hub) -> None:
     submit(hub)
     assert hub.broker.claim(hub.clock.now(), "adapter", 0.01, "token")
     hub.settle()
-    await hub.wait_claimable(None, 60)
-    assert hub.broker.claimable()[0] == 1
+    assert await waiting(hub).wait() == "found"
     hub.close()
 
 
@@ -116,7 +141,7 @@ async def test_without_ack_a_written_result_is_delivered(hub: Hub) -> None:
     peer = with_run(hub)
     batch_id = submit(hub)
     claim(hub)
-    assert await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    assert await provide(hub, batch_id).wait()
     assert peer.told == [("result", batch_id, (Mock("a", 1),))]
     hub.close()
 
@@ -125,7 +150,7 @@ async def test_without_ack_what_was_not_written_is_not_delivered(hub: Hub) -> No
     with_run(hub, takes=False)
     batch_id = submit(hub)
     claim(hub)
-    assert not await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    assert not await provide(hub, batch_id).wait()
     hub.close()
 
 
@@ -135,11 +160,11 @@ async def test_with_ack_it_waits_for_the_acknowledgement(hub: Hub) -> None:
     claim(hub)
     waiter = provide(hub, batch_id)
     again = provide(hub, batch_id)
-    assert not waiter.done()
+    assert not waiter.done
     hub.broker.acknowledge("run", batch_id)
     hub.settle()
-    assert await hub.wait_delivered(batch_id, waiter)
-    assert await hub.wait_delivered(batch_id, again)
+    assert await waiter.wait()
+    assert await again.wait()
     hub.close()
 
 
@@ -147,7 +172,7 @@ async def test_the_acknowledgement_may_stay_away(hub: Hub) -> None:
     with_run(hub, "ack")
     batch_id = submit(hub)
     claim(hub)
-    assert not await hub.wait_delivered(batch_id, provide(hub, batch_id))
+    assert not await provide(hub, batch_id).wait()
     assert hub.broker.batch(batch_id).status is Status.FULFILLED
     hub.close()
 
