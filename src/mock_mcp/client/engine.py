@@ -99,7 +99,8 @@ class Engine:
         self._last_error: Exception | None = None
         self._batching: Batching[Ticket] = Batching(settings.max_batch_size)
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._settled: list[Ticket] = []  # their coroutines are woken in the next turn
+        self._settled: list[Ticket] = []  # their coroutines are woken at the end of this turn
+        self._is_receiving = False
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
         self._link: WebSocketLink | None = None
         self._latest: WebSocketLink | None = None  # attached or not
@@ -260,7 +261,7 @@ class Engine:
             timeout_s=settings.connect_timeout_s,
             logger=self._logger,
         )
-        connection = _Connection(self._session, info.token, self._ready, self._lost)
+        connection = _Connection(self, info.token)
         protocol = ClientProtocol(_URI, max_size=settings.limits.frame_bytes)
         protocol.send_request(protocol.connect())
         link = WebSocketLink(
@@ -277,10 +278,35 @@ class Engine:
             link.abort()
             raise
 
-    def _ready(self, link: WebSocketLink) -> None:
+    # -- What the connection reports, on the thread ------------------------------------------------
+
+    def hello(self, token: str) -> bytes:
+        """Return the first frame of a connection."""
+        return self._session.hello(token)
+
+    def receive(self, text: bytes) -> list[bytes]:
+        """Take one frame; return the frames to send, which those who got an answer need not await.
+
+        Raises:
+            MockMcpError: As `Session.receive`.
+        """
+        self._is_receiving = True
+        try:
+            return self._session.receive(text)
+        finally:
+            self._is_receiving = False
+            self._wake()
+
+    @property
+    def is_attached(self) -> bool:
+        """Tell whether the daemon has answered this connection's hello."""
+        return self._session.ready
+
+    def ready(self, link: WebSocketLink) -> None:
+        """Use a connection from now on."""
         self._link = link
 
-    def _lost(self, link: WebSocketLink, code: int, error: MockMcpError | None) -> None:
+    def lost(self, link: WebSocketLink, code: int, error: MockMcpError | None) -> None:
         """Note that an attached connection ended, for good if there is an error."""
         if link is not self._link:
             return
@@ -404,13 +430,15 @@ class Engine:
         if ticket.loop is None:
             return
         if threading.current_thread() is self._thread and self._loop.is_running():
-            if not self._settled:
+            if not self._settled and not self._is_receiving:
                 self._loop.call_soon(self._wake)
             self._settled.append(ticket)
         else:
             _wake_in(ticket.loop, [ticket])
 
     def _wake(self) -> None:
+        if not self._settled:
+            return
         settled, self._settled = self._settled, []
         by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         for ticket in settled:
@@ -423,36 +451,28 @@ class Engine:
 class _Connection:
     """Carry the session over one WebSocket, and judge how it ended."""
 
-    def __init__(
-        self,
-        session: Session,
-        token: str,
-        on_ready: Callable[[WebSocketLink], None],
-        on_lost: Callable[[WebSocketLink, int, MockMcpError | None], None],
-    ) -> None:
+    def __init__(self, engine: Engine, token: str) -> None:
         self.link: WebSocketLink | None = None
         self.attached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._session = session
+        self._engine = engine
         self._token = token
-        self._on_ready = on_ready
-        self._on_lost = on_lost
         self._failure: MockMcpError | None = None
 
     def on_open(self) -> None:
         assert self.link is not None
-        self.link.send_text(self._session.hello(self._token))
+        self.link.send_text(self._engine.hello(self._token))
 
     def on_text(self, text: bytes) -> None:
         assert self.link is not None
         try:
-            frames = self._session.receive(text)
+            frames = self._engine.receive(text)
         except MockMcpError as exc:
             self._failure = exc
             self.link.abort()
             return
-        if self._session.ready and not self.attached.done():
+        if self._engine.is_attached and not self.attached.done():
             self.attached.set_result(None)
-            self._on_ready(self.link)
+            self._engine.ready(self.link)
         for frame in frames:
             self.link.send_text(frame)
 
@@ -472,7 +492,7 @@ class _Connection:
         elif error is None and code == _TOO_BIG:
             error = LimitExceeded("The daemon refused a frame as too large (limit frame_bytes).")
         if self.attached.done():
-            self._on_lost(self.link, code, error)
+            self._engine.lost(self.link, code, error)
         else:
             self.attached.set_exception(error or _refusal(code, reason))
             self.attached.exception()  # retrieved, in case nobody waits any more
