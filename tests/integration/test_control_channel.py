@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -526,6 +527,66 @@ class TestWaitForBatch:
 
     def test_the_wait_must_be_given(self, daemon: ServedDaemon) -> None:
         assert refused(daemon, "waitForBatch").code == -32602
+
+
+class TestClaimThatWaits:
+    @staticmethod
+    def claim(daemon: ServedDaemon, **params: Any) -> bytes:
+        wanted = {"adapterId": "waits", "waitMs": 60_000, **params}
+        return post(daemon.token, rpc("claimNextBatch", wanted))
+
+    def test_it_is_pushed(self, daemon: ServedDaemon) -> None:
+        client = daemon.attach()
+        with RawHttp(daemon.path) as http:
+            http.send(self.claim(daemon))
+            assert daemon.control.health()["ok"]
+            client.submit([request()])
+            claim = http.read().body["result"]
+        assert claim["requests"] == [request()]
+        assert daemon.control.call("renewClaim", **(holder(claim) | {"adapterId": "waits"}))
+
+    @pytest.mark.parametrize("wait_ms", [None, 0, 20])
+    def test_the_time_is_up(self, daemon: ServedDaemon, wait_ms: int | None) -> None:
+        assert daemon.control.call("claimNextBatch", adapterId="waits", waitMs=wait_ms) is None
+
+    def test_each_batch_goes_to_one(self, daemon: ServedDaemon) -> None:
+        client = daemon.attach()
+        waiting = [RawHttp(daemon.path) for _ in range(20)]
+        for http in waiting:
+            http.send(self.claim(daemon))
+        submitted = [client.submit([request(f"r{number}")]) for number in range(20)]
+        claimed = [http.read().body["result"]["requests"][0]["requestId"] for http in waiting]
+        assert sorted(claimed) == sorted(f"r{number}" for number in range(len(submitted)))
+        for http in waiting:
+            http.close()
+
+    def test_only_its_run_wakes_it(self, daemon: ServedDaemon) -> None:
+        one, two = daemon.attach("one"), daemon.attach("two")
+        with RawHttp(daemon.path) as http:
+            http.send(self.claim(daemon, runId="two"))
+            one.submit([request()])
+            one.settle()
+            two.submit([request()])
+            assert http.read().body["result"]["runId"] == "two"
+        assert daemon.control.call("getStatus")["pending"] == 1
+
+    def test_an_abandoned_wait_claims_nothing(self, daemon: ServedDaemon) -> None:
+        client = daemon.attach()
+        for _ in range(50):
+            sock = connect(daemon.path)
+            sock.sendall(self.claim(daemon))
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b"", "the daemon has noticed"
+            sock.close()
+        client.submit([request()])
+        assert daemon.control.claim()["attempts"] == 0
+
+    @pytest.mark.parametrize("wait_ms", [-1, 1e300, "1", True, []])
+    def test_an_impossible_wait(self, daemon: ServedDaemon, wait_ms: Any) -> None:
+        daemon.attach().submit([request()])
+        error = refused(daemon, "claimNextBatch", adapterId="waits", waitMs=wait_ms)
+        assert error.code == -32602
+        assert daemon.control.claim(), "nothing was claimed"
 
 
 class TestShutdown:

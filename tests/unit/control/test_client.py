@@ -165,6 +165,12 @@ CALLS = [
         CLAIM,
         lambda c: c.claim_next_batch("x", run_id="r", lease_ms=5, batch_id="b"),
     ),
+    (
+        "claimNextBatch",
+        {"adapterId": "x", "waitMs": 60_000},
+        None,
+        lambda c: c.claim_next_batch("x", wait_ms=60_000),
+    ),
     ("getBatch", {"batchId": "b"}, BATCH, lambda c: c.get_batch("b")),
     ("listBatches", {}, {"batches": [BATCH]}, lambda c: c.list_batches()),
     (
