@@ -33,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         claims_per_batch: Claims that may end without an answer before the batch is given up.
         reused_answers: Answers of one run kept for the same request, given with ``reuse: "run"``.
         reused_bytes: Bytes of JSON that these answers of one run may take together.
+        used_answers: Answers of one run whose identifying values are shown to its next claimant.
+        used_values: Values kept of one such answer, and as many of its request's body.
         lease_max_s: Longest lease; the shortest is one millisecond.
         ack_timeout_s: How long ``provideBatch`` waits for the test's acknowledgement.
         wait_max_s: Longest ``waitForBatch``.
@@ -56,6 +58,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     claims_per_batch: int = 10
     reused_answers: int = 500
     reused_bytes: int = 16 * MIB
+    used_answers: int = 30
+    used_values: int = 12
     lease_max_s: float = 600.0
     ack_timeout_s: float = 2.0
     wait_max_s: float = 60.0

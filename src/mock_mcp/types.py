@@ -23,6 +23,7 @@ __all__ = [
     "Provided",
     "RunInfo",
     "TestMeta",
+    "UsedValues",
     "Violation",
     "Waiting",
 ]
@@ -100,11 +101,26 @@ class HistoryEntry(_Value, frozen=True):
     reason: str | None = None
 
 
+class UsedValues(_Value, frozen=True):
+    """What one answered call of a run has used, by the path of each value in its body.
+
+    ``sent`` are plain values of the request's body, ``answer`` what identifies something in the
+    response: ``{"id": 7, "owner.name": "Ann", "[0].id": 1}``.
+    """
+
+    method: str
+    endpoint: str
+    sent: dict[str, Any] = {}
+    status: int = 200
+    answer: dict[str, Any] = {}
+
+
 class Claim(_Value, frozen=True, omit_defaults=False):
     """A batch under a lease: the result of ``claimNextBatch``.
 
     ``requests`` are the request objects as the test sent them. ``lease_until`` is Unix
-    milliseconds, for people: the lease itself is counted on the daemon's monotonic clock.
+    milliseconds, for people: the lease itself is counted on the daemon's monotonic clock. ``used``
+    is what earlier calls of the run have used, the latest last.
     """
 
     batch_id: str
@@ -114,6 +130,7 @@ class Claim(_Value, frozen=True, omit_defaults=False):
     lease_until: int
     attempts: int = 0
     history: list[HistoryEntry] = []
+    used: list[UsedValues] = []
 
 
 class ClaimInfo(_Value, frozen=True):

@@ -490,3 +490,102 @@ def park(daemon: MockMcpDaemon, count: int) -> None:
         request = MockRequest(f"r{n}", f"/users/{n}", "GET", msgspec.Raw(text.encode()))
         broker.submit(now, "run", [request])
     broker.take_effects()
+
+
+async def test_a_claim_tells_what_the_run_has_used_already(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test, other = await at.test(), await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/users", "POST", body={"name": "Ann"}))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert "used" not in claim
+            await ask.provide(claim, data={"id": 7, "bio": "x"})
+            await asked
+            asked = asyncio.create_task(test.request_mock("/users/7", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert claim["used"] == [
+                {"call": "POST /users", "sent": {"name": "Ann"}, "answer": {"id": 7}}
+            ]
+            await ask.provide(claim, data={"id": 7})
+            await asked
+            asked = asyncio.create_task(other.request_mock("/users/7", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert "used" not in claim, "another run's"
+            await ask.provide(claim, data={"id": 7})
+            await asked
+
+
+async def test_several_batches_are_claimed_at_once(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        tests = [await at.test() for _ in range(3)]
+        async with at.assistant() as ask:
+            empty = await ask("claim_next_batch", maxBatches=2)
+            assert (empty["state"], empty["batches"]) == ("empty", [])
+            asked = [
+                asyncio.create_task(test.request_mock(f"/{n}", "GET"))
+                for n, test in enumerate(tests)
+            ]
+            while (await ask("get_status"))["pending"] < 3:
+                await asyncio.sleep(0.01)
+            two = await ask("claim_next_batch", maxBatches=2)
+            one = await ask("claim_next_batch", maxBatches=10, waitMs=30_000)
+            assert [len(claim["batches"]) for claim in (two, one)] == [2, 1]
+            batches = [*two["batches"], *one["batches"]]
+            assert len({batch["claimToken"] for batch in batches}) == 3
+            for claim in (two, one, empty):
+                schema = TOOLS["claim_next_batch"].output_schema
+                assert jsonschema_rs.Draft202012Validator(schema).is_valid(claim)
+            for batch in batches:
+                await ask.provide(batch, data=batch["requests"][0]["endpoint"])
+            assert [(await each).data for each in asked] == ["/0", "/1", "/2"]
+
+
+async def test_several_large_batches_fit_in_one_result(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        tests = [await at.test(timeout_s=30) for _ in range(3)]
+        async with at.assistant() as ask:
+            asked = [
+                asyncio.create_task(test.request_mock("/", "POST", body={"b": "x" * size}))
+                for test, size in zip(tests, (50_000, 10, 50_000), strict=True)
+            ]
+            while (await ask("get_status"))["pending"] < 3:
+                await asyncio.sleep(0.01)
+            claim = await ask("claim_next_batch", maxBatches=5)
+            assert len(json.dumps(claim)) < 70_000
+            cut = ["$cut" in json.dumps(batch["requests"]) for batch in claim["batches"]]
+            assert sorted(cut) == [False, False, True], "what one leaves is the next one's"
+            for batch in claim["batches"]:
+                await ask.provide(batch, data=1)
+            await asyncio.gather(*asked)
+
+
+async def test_a_poll_is_asked_for_once_when_the_answer_is_for_the_run(mode):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/jobs/1", "GET"))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            (request,) = claim["requests"]
+            mock = {"requestId": request["requestId"], "data": "done", "reuse": "run"}
+            await ask("provide_batch_mock_data", **key(claim), mocks=[mock])
+            first = await asked
+            polled = [await test.request_mock("/jobs/1", "GET") for _ in range(3)]
+            assert [mock.data for mock in [first, *polled]] == ["done"] * 4
+            assert all(mock.reuse is None for mock in [first, *polled])
+            assert (await ask("get_status"))["pending"] == 0
+            both = asyncio.gather(
+                test.request_mock("/jobs/1", "GET"), test.request_mock("/jobs/2", "GET")
+            )
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            assert [request["endpoint"] for request in claim["requests"]] == ["/jobs/2"]
+            assert len((await ask("get_batch", batchId=claim["batchId"]))["requests"]) == 1
+            await ask.provide(claim, data="running")
+            assert [mock.data for mock in await both] == ["done", "running"]
+            text = await ask.refusal(
+                "provide_batch_mock_data", **key(claim), mocks=[{**mock, "reuse": "always"}]
+            )
+            assert "reuse" in text

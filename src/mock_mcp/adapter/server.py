@@ -34,19 +34,19 @@ from mock_mcp.adapter.tools import arguments_of, given
 from mock_mcp.errors import InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
-from mock_mcp.serving.claims import Claims
+from mock_mcp.serving.claims import Claims, Next
 from mock_mcp.serving.contracts import ContractReader, unread
 from mock_mcp.serving.router import Answer, Router
 from mock_mcp.serving.text import dump
 from mock_mcp.serving.times import Times
 from mock_mcp.serving.view import (
     RESULT_CHARS,
+    USED_CHARS,
     batch_view,
     bounded,
+    claim_view,
     error_text,
-    history_view,
     summary,
-    test_view,
 )
 from mock_mcp.types import DaemonInfo
 
@@ -236,38 +236,68 @@ class Adapter:
         self, arguments: tools.ClaimNextBatch, progress: Progress
     ) -> dict[str, Any]:
         wait_s = (given(arguments.wait_ms) or 0) / 1000
+        count = given(arguments.max_batches)
         async with _progress(progress, wait_s, self._router.times.progress_s):
-            found = await self._claims.claim_next(
+            found = await self._claims.claim_several(
+                count or 1,
                 run_id=given(arguments.run_id),
                 lease_ms=given(arguments.lease_ms),
                 wait_s=wait_s,
             )
-        if found is None:
+        if not found:
             return {
                 "state": "empty",
+                **({} if count is None else {"batches": []}),
                 "next": "No test waits for mock data. While tests run, call again with waitMs "
                 f"{tools.WAIT_MS}; tests ask for mocks only with MOCK_MCP=1 in their environment.",
             }
-        claim = found.claim
         try:
-            shown = await self._shown(found.daemon.info, claim.requests)
+            views = await self._claim_views(found)
         except BaseException:
-            await self._claims.give_back(claim.batch_id, "the call that claimed it was cancelled")
+            for each in found:
+                await self._claims.give_back(
+                    each.claim.batch_id, "the call that claimed it was cancelled"
+                )
             raise
+        if count is None:
+            return {
+                "state": "claimed",
+                **views[0],
+                "next": "Write one mock for every request and call provide_batch_mock_data with "
+                "this batchId and claimToken; or release_batch.",
+            }
         return {
             "state": "claimed",
-            "batchId": claim.batch_id,
-            "claimToken": claim.claim_token,
-            "leaseUntil": claim.lease_until,
-            "runId": claim.run_id,
-            "projectRoot": found.daemon.info.project_root,
-            "test": test_view(found.test),
-            "attempts": claim.attempts,
-            "history": history_view(claim.history),
-            **shown,
-            "next": "Write one mock for every request and call provide_batch_mock_data with this "
-            "batchId and claimToken; or release_batch.",
+            "batches": views,
+            "next": "Answer each batch on its own: call provide_batch_mock_data with its batchId "
+            "and claimToken; or release_batch.",
         }
+
+    async def _claim_views(self, found: Sequence[Next]) -> list[dict[str, Any]]:
+        """Return what an assistant reads of claimed batches, all together in one result.
+
+        Small batches are shown first and leave their room to the large ones.
+        """
+        deadline = time.monotonic() + self._router.times.contract_s
+        room = RESULT_CHARS
+        views: dict[int, dict[str, Any]] = {}
+        first_of = {each.claim.run_id: n for n, each in reversed([*enumerate(found)])}
+        by_size = sorted(range(len(found)), key=lambda n: len(dump(found[n].claim.requests)))
+        for left, n in zip(range(len(found), 0, -1), by_size, strict=True):
+            claim, info = found[n].claim, found[n].daemon.info
+            shown = await self._shown(
+                info, claim.requests, chars=room // left, contract_s=deadline - time.monotonic()
+            )
+            room -= len(dump(shown))
+            view = claim_view(
+                claim,
+                found[n].test,
+                shown,
+                claim.used if first_of[claim.run_id] == n else (),
+                used_chars=USED_CHARS // len(found),
+            )
+            views[n] = {"projectRoot": info.project_root, **view}
+        return [views[n] for n in range(len(found))]
 
     async def _get_batch(self, arguments: tools.GetBatch, progress: Progress) -> dict[str, Any]:
         daemon, batch = await self._router.find(arguments.batch_id)
@@ -364,15 +394,21 @@ class Adapter:
         }
 
     async def _shown(
-        self, info: DaemonInfo, requests: Sequence[Mapping[str, Any]]
+        self,
+        info: DaemonInfo,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        chars: int = RESULT_CHARS,
+        contract_s: float | None = None,
     ) -> dict[str, Any]:
         """Return a batch as an assistant reads it; no contract may keep it from its claim."""
 
         def show() -> dict[str, Any]:
-            return batch_view(requests, self._contracts.read(info, requests))
+            return batch_view(requests, self._contracts.read(info, requests), chars=chars)
 
-        contract_s = self._router.times.contract_s
-        reason = f"its contract is not read after {contract_s:g} s; get_batch shows it later"
+        longest_s = self._router.times.contract_s
+        contract_s = longest_s if contract_s is None else contract_s
+        reason = f"its contract is not read after {longest_s:g} s; get_batch shows it later"
         try:
             async with asyncio.timeout(contract_s):
                 return await asyncio.to_thread(show)
@@ -381,7 +417,7 @@ class Adapter:
         except Exception:
             self._logger.exception("the contracts of a batch could not be shown")
             reason = "its contract could not be shown; the adapter's log says why"
-        return batch_view(requests, unread(requests, reason))
+        return batch_view(requests, unread(requests, reason), chars=chars)
 
 
 def run_adapter(

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 WAIT_MS = 45_000
 """Longest wait of one call: several clients end a call after 60 s."""
+MAX_BATCHES = 10
+"""Most batches of one claim: they share the room of one result."""
 LEASE_MS = 600_000
 """Longest lease the daemon grants."""
 DEPTH = 150
@@ -62,6 +64,18 @@ class ClaimNextBatch(Arguments, frozen=True):
                 ge=0,
                 le=WAIT_MS,
                 description="How long to wait for a batch if there is none, in milliseconds.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    max_batches: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=MAX_BATCHES,
+                description="Take up to so many batches at once. They come in `batches`, each with "
+                "a claimToken of its own.",
             ),
         ]
         | UnsetType
@@ -323,6 +337,10 @@ _CONTRACTS = {
         complete=_BOOLEAN,
     ),
 }
+_USED = {
+    **_list(_result({"call": _STRING}, sent=_OBJECT, status=_NUMBER, answer=_OBJECT)),
+    "description": "Values of earlier calls of the run, by their path in the body.",
+}
 _HISTORY = _list(_result({"outcome": _STRING}, reason=_STRING))
 _UNREACHABLE = _list(_result({"projectRoot": _STRING, "error": _STRING}))
 
@@ -352,6 +370,23 @@ _RUN = _result(
     },
     testMeta=_STRINGS,
 )
+_CLAIMED = {
+    "batchId": _STRING,
+    "claimToken": _STRING,
+    "leaseUntil": {"type": "number", "description": "Unix time in milliseconds."},
+    "runId": _STRING,
+    "projectRoot": _STRING,
+    "test": _STRINGS,
+    "attempts": _NUMBER,
+    "history": _HISTORY,
+    "requests": _SHOWN,
+}
+_MAY_BE_SHOWN = {
+    "used": _USED,
+    "contracts": _CONTRACTS,
+    "shared": _OBJECT,
+    "notShown": _NUMBER,
+}
 _PENDING = _result(
     {
         "batchId": _STRING,
@@ -431,7 +466,9 @@ TOOLS: Mapping[str, Tool] = {
             "call provide_batch_mock_data; 5. go to 1. If you cannot answer, call release_batch."
             "\n\n"
             "Requests come as the test gave them: method, endpoint, body, headers, metadata "
-            "(`instructions`: what the test wants). `contract` names an entry of `contracts`: the "
+            "(`instructions`: what the test wants; `test`: its name and docstring). `used` lists "
+            "ids and other values of the run's earlier calls: agree with them, so that what one "
+            "call created is what another reads. `contract` names an entry of `contracts`: the "
             "`status` to answer with, all declared ones, mediaType, the body's condensed JSON "
             "Schema, a valid `example`; or it is `metadata.schema`, shown there. In a schema "
             '`{"$fold": pointer}` is a part that get_schema opens, `$more` counts what was left '
@@ -447,18 +484,12 @@ TOOLS: Mapping[str, Tool] = {
             "provide all the same: it works unless somebody else took the batch.",
             _result(
                 {"state": {"type": "string", "enum": ["claimed", "empty"]}, "next": _STRING},
-                batchId=_STRING,
-                claimToken=_STRING,
-                leaseUntil={"type": "number", "description": "Unix time in milliseconds."},
-                runId=_STRING,
-                projectRoot=_STRING,
-                test=_STRINGS,
-                attempts=_NUMBER,
-                history=_HISTORY,
-                requests=_SHOWN,
-                contracts=_CONTRACTS,
-                shared=_OBJECT,
-                notShown=_NUMBER,
+                **_CLAIMED,
+                **_MAY_BE_SHOWN,
+                batches={
+                    **_list(_result(_CLAIMED, **_MAY_BE_SHOWN)),
+                    "description": "With maxBatches, instead of the fields of one batch.",
+                },
             ),
         ),
         _tool(
@@ -491,7 +522,9 @@ TOOLS: Mapping[str, Tool] = {
             "The data is checked against the API's contract first. If some of it does not fit, "
             "nothing is delivered, you keep the batch, and the error lists every violation; the "
             "mocks that were right are kept, so send only the corrected ones, with the same "
-            "batchId and claimToken. Repeating a call that succeeded is harmless.",
+            "batchId and claimToken. Repeating a call that succeeded is harmless.\n\n"
+            'A mock with reuse "run" answers the same request again for the rest of the run '
+            "without asking you: give it to a poll's last state and to data that does not change.",
             _result(
                 {"ok": _BOOLEAN, "message": _STRING, "delivered": _BOOLEAN, "next": _STRING},
                 warnings={

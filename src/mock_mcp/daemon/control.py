@@ -150,6 +150,7 @@ class Control:
             "leaseUntil": self._clock.unix_ms(batch.lease_deadline),
             "attempts": batch.attempts,
             "history": batch.history,
+            **({"used": used} if (used := self._hub.used.of(batch.run_id)) else {}),
         }
 
     def get_batch(self, params: wire.GetBatch) -> dict[str, Any]:
@@ -311,9 +312,13 @@ class Control:
         )
 
     def _provide(self, params: wire.ProvideBatch, result: GateResult) -> Pending[Provided]:
+        is_first = self._broker.is_claimed_with(params.batch_id, params.claim_token)
+        batch = self._broker.batch(params.batch_id) if is_first else None
         ignored = self._broker.provide(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
+        if batch is not None:
+            self._hub.used.note(batch.run_id, batch.wanted, params.mocks)
         self._results[params.claim_token] = result
         while len(self._results) > _RESULTS:
             del self._results[next(iter(self._results))]

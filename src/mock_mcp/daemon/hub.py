@@ -31,6 +31,7 @@ from mock_mcp.core.broker import (
 )
 from mock_mcp.daemon.batch_log import BatchLog
 from mock_mcp.daemon.pending import Pending
+from mock_mcp.daemon.used import UsedByRun
 from mock_mcp.errors import MockMcpError
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock
@@ -110,6 +111,7 @@ class Hub:
         logger: logging.Logger | None = None,
     ) -> None:
         self.limits = limits
+        self.used = UsedByRun(limits)
         self.clock = clock or Clock()
         self.broker = Broker(limits)
         self.logger = logger or logging.getLogger(__name__)
@@ -237,6 +239,7 @@ class Hub:
                     del self._peers[effect.run_id]
                     peer.replaced()
             case RunEnded():
+                self.used.forget(effect.run_id)
                 self._peers.pop(effect.run_id, None)
             case _:
                 pass

@@ -30,7 +30,14 @@ from mock_mcp.recordings.format import (
 )
 from mock_mcp.wire.json import encode
 
-__all__ = ["PLACEHOLDER", "REQUEST_HEADERS", "RESPONSE_HEADERS", "SECRETS", "Redaction"]
+__all__ = [
+    "PLACEHOLDER",
+    "REQUEST_HEADERS",
+    "RESPONSE_HEADERS",
+    "SECRETS",
+    "Redaction",
+    "is_secret",
+]
 
 PLACEHOLDER = "REDACTED"
 
@@ -81,6 +88,14 @@ _BOUNDARY = re.compile(r";\s*boundary=(?:\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
 @lru_cache(maxsize=4096)
 def _folded(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+_SECRETS = frozenset(map(_folded, SECRETS))
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a field of this name holds a secret, by the names known without settings."""
+    return _folded(name) in _SECRETS
 
 
 class Redaction:

@@ -174,12 +174,62 @@ class Claims:
                 await asyncio.sleep(min(left_s, self._times.refresh_s))
             ready = await self._router.wait(run_id, deadline)
 
+    async def claim_several(
+        self,
+        count: int,
+        *,
+        run_id: str | None = None,
+        lease_ms: float | None = None,
+        wait_s: float = 0,
+    ) -> list[Next]:
+        """Claim as `claim_next`, and then what else can be claimed at once.
+
+        Args:
+            count: How many batches at most.
+            run_id: Only batches of this run.
+            lease_ms: The lease in milliseconds; kept renewed for a while when None.
+            wait_s: Seconds to wait for the first.
+
+        Returns:
+            The claims in the order they were made; none when there was nothing to claim.
+        """
+        found: list[Next] = []
+        try:
+            while len(found) < count:
+                one = await self.claim_next(
+                    run_id=run_id, lease_ms=lease_ms, wait_s=0 if found else wait_s
+                )
+                if one is None:
+                    break
+                found.append(one)
+        except MockMcpError:
+            if not found:
+                raise
+        except BaseException:
+            for each in found:
+                await self.give_back(each.claim.batch_id, "the call that claimed it was cancelled")
+            raise
+        return found
+
+    async def claim_batch(self, batch_id: str) -> Next | None:
+        """Claim one batch by its id; None when it is not claimable.
+
+        Raises:
+            UnknownBatch: No daemon has it.
+        """
+        daemon, _ = await self._router.find(batch_id)
+        return await self._claim(daemon, None, None, batch_id)
+
     async def _claim(
-        self, daemon: Daemon, run_id: str | None, lease_ms: float | None
+        self,
+        daemon: Daemon,
+        run_id: str | None,
+        lease_ms: float | None,
+        batch_id: str | None = None,
     ) -> Next | None:
         # A claim that was sent has happened, whoever stops waiting for it: see it through, and
         # give it back if the call was cancelled meanwhile.
-        claiming = self._start(self._claim_from(daemon, run_id, lease_ms))
+        claiming = self._start(self._claim_from(daemon, run_id, lease_ms, batch_id))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -187,10 +237,10 @@ class Claims:
             raise
 
     async def _claim_from(
-        self, daemon: Daemon, run_id: str | None, lease_ms: float | None
+        self, daemon: Daemon, run_id: str | None, lease_ms: float | None, batch_id: str | None
     ) -> Next | None:
         claim = await daemon.client.claim_next_batch(
-            self.adapter_id, run_id=run_id, lease_ms=lease_ms
+            self.adapter_id, run_id=run_id, lease_ms=lease_ms, batch_id=batch_id
         )
         if claim is None:
             return None

@@ -14,15 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 from mock_mcp.errors import ContractViolation, MockMcpError
 from mock_mcp.serving.text import dump
-from mock_mcp.types import HistoryEntry, TestMeta, Violation
+from mock_mcp.types import Claim, HistoryEntry, TestMeta, UsedValues, Violation
 
 if TYPE_CHECKING:
     from mock_mcp.serving.contracts import BatchContracts
 
-__all__ = ["RESULT_CHARS", "batch_view", "bounded", "error_text", "summary", "test_view"]
+__all__ = [
+    "RESULT_CHARS",
+    "USED_CHARS",
+    "batch_view",
+    "bounded",
+    "claim_view",
+    "error_text",
+    "history_view",
+    "summary",
+    "test_view",
+    "used_view",
+]
 
 RESULT_CHARS = 60_000
 """Length of the longest result: under 25k tokens, what clients pass on to their model."""
+USED_CHARS = 4_000
+"""Length of what is said of the run's earlier answers."""
 SHARED_CHARS = 80
 """Length from which a repeated value is worth a reference."""
 SHARED_DEPTH = 3
@@ -44,10 +57,58 @@ def test_view(test: TestMeta | None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def batch_view(
-    requests: Sequence[Mapping[str, Any]], contracts: BatchContracts | None = None
+def claim_view(
+    claim: Claim,
+    test: TestMeta | None,
+    shown: Mapping[str, Any],
+    used: Sequence[UsedValues],
+    *,
+    used_chars: int = USED_CHARS,
 ) -> dict[str, Any]:
-    """Return ``requests``, ``shared`` and ``contracts`` of a batch, cut to `RESULT_CHARS`.
+    """Return what a responder reads of a batch it claimed, but for how to answer it.
+
+    Args:
+        claim: The claim.
+        test: The test of the run, if the run says.
+        shown: The batch, made by `batch_view`.
+        used: What the run has used already.
+        used_chars: Length of what is said of it.
+    """
+    said = used_view(used, used_chars)
+    return {
+        "batchId": claim.batch_id,
+        "claimToken": claim.claim_token,
+        "leaseUntil": claim.lease_until,
+        "runId": claim.run_id,
+        "test": test_view(test) | _named_by(claim.requests),
+        "attempts": claim.attempts,
+        "history": history_view(claim.history),
+        **({"used": said} if said else {}),
+        **shown,
+    }
+
+
+def used_view(used: Sequence[UsedValues], chars: int = USED_CHARS) -> list[dict[str, Any]]:
+    """Return what a run has used already, the latest calls that fit in ``chars``, in order."""
+    views = (
+        {
+            "call": f"{each.method} {each.endpoint}",
+            **({"sent": each.sent} if each.sent else {}),
+            **({"status": each.status} if each.status != 200 else {}),
+            **({"answer": each.answer} if each.answer else {}),
+        }
+        for each in reversed(used)
+    )
+    return bounded(views, chars)[0][::-1]
+
+
+def batch_view(
+    requests: Sequence[Mapping[str, Any]],
+    contracts: BatchContracts | None = None,
+    *,
+    chars: int = RESULT_CHARS,
+) -> dict[str, Any]:
+    """Return ``requests``, ``shared`` and ``contracts`` of a batch, cut to ``chars``.
 
     ``shared`` and ``contracts`` are there if they hold something; ``notShown`` counts requests
     there was no room for.
@@ -55,25 +116,26 @@ def batch_view(
     Args:
         requests: The wire objects.
         contracts: What their contracts say; they are shown as they are when None.
+        chars: Length of the view's JSON.
     """
     shown: Sequence[Mapping[str, Any]] = requests
     views: dict[str, Any] = {}
     for inline, is_cut in ((True, False), (False, False), (False, True)):
         if contracts is not None:
-            shown, views = contracts.annotate(requests, inline=inline)
+            shown, views = contracts.annotate(requests, inline=inline, room=chars * 2 // 3)
         if is_cut:
             shown = [{key: _cut(key, value) for key, value in item.items()} for item in shown]
         view = _share(shown)
         if views:
             view["contracts"] = views
-        if len(dump(view)) <= RESULT_CHARS:
+        if len(dump(view)) <= chars:
             return view
-    if contracts is not None and len(dump([*map(_brief, shown), views])) > RESULT_CHARS:
+    if contracts is not None and len(dump([*map(_brief, shown), views])) > chars:
         # Contracts can be opened one by one, requests cannot: these come first now.
         shown, _ = contracts.annotate(requests, inline=False, room=0)
-        room = RESULT_CHARS - len(dump([*map(_brief, shown)]))
+        room = chars - len(dump([*map(_brief, shown)]))
         shown, views = contracts.annotate(requests, inline=False, room=room)
-    briefs, hidden = bounded(map(_brief, shown), RESULT_CHARS - len(dump(views)))
+    briefs, hidden = bounded(map(_brief, shown), chars - len(dump(views)))
     view = {"requests": briefs, "contracts": views} if views else {"requests": briefs}
     return {**view, "notShown": hidden} if hidden else view
 
@@ -129,6 +191,16 @@ def history_view(history: Sequence[HistoryEntry]) -> list[dict[str, str]]:
         else {"outcome": entry.outcome}
         for entry in history
     ]
+
+
+def _named_by(requests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return name and file of the test, if all requests name the same one."""
+    tests = [request.get("metadata", {}).get("test") for request in requests]
+    test = tests[0] if tests else None
+    if not isinstance(test, dict) or any(other != test for other in tests):
+        return {}
+    names = {"file": test.get("testFile"), "name": test.get("testName")}
+    return {key: value for key, value in names.items() if isinstance(value, str)}
 
 
 def _violation(violation: Violation) -> str:
