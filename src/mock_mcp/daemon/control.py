@@ -317,8 +317,6 @@ class Control:
         ignored = self._broker.provide(
             self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
         )
-        if batch is not None:
-            self._hub.used.note(batch.run_id, batch.wanted, params.mocks)
         self._results[params.claim_token] = result
         while len(self._results) > _RESULTS:
             del self._results[next(iter(self._results))]
@@ -328,6 +326,8 @@ class Control:
         else:
             delivery = self._hub.settle_delivery(params.batch_id)
             delivery.then(lambda: answer.resolve(_provided(params, delivery.result(), result)))
+        if batch is not None:  # the answer is on its way: nobody waits for this
+            self._hub.used.note(batch.run_id, batch.wanted, params.mocks)
         return answer
 
     def _run_info(self, run: RunState) -> RunInfo:
