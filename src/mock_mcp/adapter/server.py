@@ -30,12 +30,13 @@ from mcp.shared.exceptions import MCPError
 from mock_mcp._version import __version__
 from mock_mcp.adapter import tools
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
-from mock_mcp.adapter.tools import arguments_of, given
+from mock_mcp.adapter.tools import arguments_of
 from mock_mcp.errors import InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
 from mock_mcp.serving.claims import Claims, Next
 from mock_mcp.serving.contracts import ContractReader, unread
+from mock_mcp.serving.mocks import given
 from mock_mcp.serving.router import Answer, Router
 from mock_mcp.serving.text import dump
 from mock_mcp.serving.times import Times

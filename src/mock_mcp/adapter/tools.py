@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from mcp_types import Tool, ToolAnnotations
 from msgspec import UNSET, Meta, UnsetType
 
 from mock_mcp.errors import InvalidParams
-from mock_mcp.types import Mock
+from mock_mcp.serving.mocks import MockArgument, argument_schema
+from mock_mcp.serving.text import HOW_TO_READ
 
-__all__ = ["TOOLS", "Arguments", "arguments_of", "given"]
+__all__ = ["TOOLS", "Arguments", "arguments_of"]
 
 T = TypeVar("T")
 
@@ -88,58 +89,6 @@ class GetBatch(Arguments, frozen=True):
     batch_id: _BatchId
 
 
-class MockArgument(Arguments, frozen=True):
-    """One mock, as `mock_mcp.types.Mock` but refusing unknown fields."""
-
-    request_id: Annotated[str, Meta(description="The request this answers.")]
-    data: Annotated[
-        Any,
-        Meta(
-            description="The response body: any JSON value for a JSON API, a string for text, "
-            '{"$base64": "..."} for binary.'
-        ),
-    ]
-    status: Annotated[int, Meta(ge=100, le=599, description="HTTP status; 200 if left out.")] | (
-        UnsetType
-    ) = UNSET
-    headers: (
-        Annotated[
-            dict[str, str | list[str]],
-            Meta(description="Response headers; content-type is application/json if left out."),
-        ]
-        | UnsetType
-    ) = UNSET
-    delay_ms: (
-        Annotated[
-            float,
-            Meta(ge=0, le=600_000, description="How long the test waits for this response."),
-        ]
-        | UnsetType
-    ) = UNSET
-
-    reuse: (
-        Annotated[
-            Literal["run"],
-            Meta(
-                description="Give this answer to the same request (method, endpoint, body, "
-                "instructions) for the rest of the run, without asking you again: for polling."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-
-    def mock(self) -> Mock:
-        """Return the value that goes to the daemon."""
-        return Mock(
-            self.request_id,
-            self.data,
-            given(self.status),
-            given(self.headers),
-            given(self.delay_ms),
-            given(self.reuse),
-        )
-
-
 class ProvideBatch(Arguments, frozen=True):
     """Arguments of ``provide_batch_mock_data``."""
 
@@ -207,11 +156,6 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
 }
 
 
-def given(value: T | UnsetType) -> T | None:
-    """Return an optional argument, None when it was left out."""
-    return None if isinstance(value, UnsetType) else value
-
-
 def arguments_of(tool: str, arguments: Mapping[str, Any]) -> Arguments:
     """Check the arguments of a call.
 
@@ -272,26 +216,6 @@ def _unrepresentable(value: Any) -> str | None:
 
 # -- Schemas -----------------------------------------------------------------------------------
 
-
-def _input_schema(cls: type[Arguments]) -> dict[str, Any]:
-    """Return a struct's JSON Schema, self-contained: some clients do not follow ``$ref``."""
-    (root,), components = msgspec.json.schema_components([cls], ref_template="{name}")
-
-    def resolve(schema: Any) -> Any:
-        if isinstance(schema, list):
-            return [resolve(part) for part in schema]
-        if not isinstance(schema, dict):
-            return schema
-        if "$ref" in schema:
-            target = resolve(components[schema["$ref"]])
-            return {key: part for key, part in target.items() if key not in _NOISE}
-        return {key: resolve(part) for key, part in schema.items()}
-
-    resolved: dict[str, Any] = resolve(root)
-    return resolved
-
-
-_NOISE = ("title", "description")  # of structs: they document this file, not the tool
 
 _STRING = {"type": "string"}
 _NUMBER = {"type": "number"}
@@ -412,7 +336,7 @@ def _tool(
         name=name,
         title=title,
         description=description,
-        input_schema=_input_schema(ARGUMENTS[name]),
+        input_schema=argument_schema(ARGUMENTS[name]),
         output_schema=output,
         annotations=ToolAnnotations(
             title=title,
@@ -465,20 +389,7 @@ TOOLS: Mapping[str, Tool] = {
             "valid by its contract, following its instructions, consistent across the requests; 4. "
             "call provide_batch_mock_data; 5. go to 1. If you cannot answer, call release_batch."
             "\n\n"
-            "Requests come as the test gave them: method, endpoint, body, headers, metadata "
-            "(`instructions`: what the test wants; `test`: its name and docstring). `used` lists "
-            "ids and other values of the run's earlier calls: agree with them, so that what one "
-            "call created is what another reads. `contract` names an entry of `contracts`: the "
-            "`status` to answer with, all declared ones, mediaType, the body's condensed JSON "
-            "Schema, a valid `example`; or it is `metadata.schema`, shown there. In a schema "
-            '`{"$fold": pointer}` is a part that get_schema opens, `$more` counts what was left '
-            "out; `complete` false: open folds before you write. `unchecked` says why no contract "
-            "judges the answer. contractMode `warn` delivers violations, `off` checks nothing. "
-            "`requestViolations`: the code under test broke the contract; tell the user, and "
-            'answer all the same. `{"$contract": "c1"}` stands for that contract\'s schema, '
-            '`{"$shared": "s1"}` for an entry of `shared`, `{"$cut": text, "chars": n}` for a '
-            "value too long to show. `attempts`, `history`: how earlier claims of the batch ended; "
-            "avoid their mistakes.\n\n"
+            f"{HOW_TO_READ}\n\n"
             "Nobody else can take the batch until its lease ends. Without leaseMs it is renewed "
             "for you for two minutes; renew_claim starts that anew. If it ended while you wrote, "
             "provide all the same: it works unless somebody else took the batch.",

@@ -89,6 +89,7 @@ class Router:
     Args:
         cache: The cache directory.
         project: The own project, asked first; None when there is none.
+        only_own: Whether the daemons of other projects are left alone.
         timeout_s: Seconds one call to one daemon may take.
         times: Its other durations.
         logger: Where daemons that cannot be used are reported.
@@ -100,6 +101,7 @@ class Router:
         cache: CacheDirectory,
         project: Project | None,
         *,
+        only_own: bool = False,
         timeout_s: float = 10.0,
         times: Times | None = None,
         logger: logging.Logger | None = None,
@@ -107,6 +109,7 @@ class Router:
     ) -> None:
         self.project = project
         self._cache = cache
+        self._only = (project.id,) if project is not None and only_own else None
         self.times = times or Times()
         self._logger = logger or logging.getLogger(__name__)
         self._connect = connect or (
@@ -265,6 +268,8 @@ class Router:
     async def _list(self) -> None:
         found: dict[str, Daemon] = {}
         for project_id in self._cache.project_ids():
+            if self._only is not None and project_id not in self._only:
+                continue
             try:
                 info = self._cache.read(project_id)
             except (InsecurePath, OSError) as exc:

@@ -30,6 +30,7 @@ __all__ = [
     "summary",
     "test_view",
     "used_view",
+    "violations_text",
 ]
 
 RESULT_CHARS = 60_000
@@ -164,8 +165,17 @@ def error_text(error: MockMcpError) -> str:
     """Return an error in words an assistant can act on."""
     if not isinstance(error, ContractViolation):
         return error.message
+    return (
+        f"{violations_text(error)}\nYou still hold the batch. Correct the mocks named above and "
+        "call provide_batch_mock_data again with the same batchId and claimToken; only the "
+        "corrected mocks are needed."
+    )
+
+
+def violations_text(error: ContractViolation) -> str:
+    """Return what is wrong with mocks, and which were right."""
     lines = [
-        "Nothing was delivered: the mocks break the API's contract. You still hold the batch.",
+        "Nothing was delivered: the mocks break the API's contract.",
         *map(_violation, error.violations[:VIOLATIONS]),
     ]
     if more := len(error.violations) - VIOLATIONS:
@@ -176,10 +186,6 @@ def error_text(error: MockMcpError) -> str:
         lines.append(
             f"Accepted and kept, no need to send again: {', '.join(error.accepted)[:2000]}."
         )
-    lines.append(
-        "Correct the mocks named above and call provide_batch_mock_data again with the same "
-        "batchId and claimToken; only the corrected mocks are needed."
-    )
     return "\n".join(lines)
 
 

@@ -7,8 +7,9 @@ import jsonschema_rs
 import pytest
 
 from mock_mcp.adapter.prompts import INSTRUCTIONS, serve_mocks
-from mock_mcp.adapter.tools import TOOLS, MockArgument, arguments_of, given
+from mock_mcp.adapter.tools import TOOLS, arguments_of
 from mock_mcp.errors import InvalidParams
+from mock_mcp.serving.mocks import MockArgument, given
 from mock_mcp.types import Mock
 
 CLAIMED = {"batchId": "b", "claimToken": "t"}
