@@ -16,9 +16,9 @@ import mock_mcp
 SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 
 # `errors, types ← {core, wire} ← {contract, recordings, runtime} ← {daemon, control, client} ←
-# serving ← {scope, adapter, responders} ← interceptors ← {pytest_plugin, cli}`: a part imports
-# itself and those of lower layers. Parts of one layer do not know each other, unless SIBLINGS says
-# so.
+# serving ← {scope, adapter, responders} ← interceptors ← setup ← {pytest_plugin, cli}`: a part
+# imports itself and those of lower layers. Parts of one layer do not know each other, unless
+# SIBLINGS says so.
 LAYERS = (
     ("_version", "errors", "types", "limits", "settings_keys"),
     ("core", "wire"),
@@ -27,6 +27,7 @@ LAYERS = (
     ("serving",),
     ("scope", "adapter", "responders", "convert"),
     ("intercept", "interceptors", "demo"),
+    ("setup",),
     ("pytest_plugin", "cli"),
 )
 SIBLINGS = {

@@ -19,6 +19,7 @@ NOT_RUNNING = 3
 """Exit code: there is no daemon."""
 
 COMMANDS = {
+    "init": "configure your MCP clients and the project's contract, or undo it",
     "adapter": "serve an AI assistant over MCP (stdio); what MCP clients start",
     "daemon": "run the project's daemon in the foreground",
     "status": "say what runs: the project's daemon, its runs and batches",
