@@ -12,12 +12,14 @@ from typing import Any
 import mock_mcp
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import ensure_daemon_running
+from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project
 from mock_mcp.serving.claims import Claims
 from mock_mcp.serving.router import Router
 from mock_mcp.serving.times import Times
 from mock_mcp.types import DaemonInfo
 from support.daemons import listener_pid, processes_of
+from support.ws import eventually
 
 
 class Place:
@@ -42,6 +44,12 @@ class Place:
         """Return the daemon processes, those that start included."""
         found = processes_of(self.cache_dir)
         return [pid for pid, command in found if " -m mock_mcp daemon " in command]
+
+    def kill_daemon(self, pid: int) -> None:
+        """Kill the daemon; return when it holds nothing any more."""
+        kill(pid)
+        with FileLock(self.cache.lock(self.project.id)) as lock:
+            eventually(lock.try_acquire)
 
     def connect(self, **options: Any) -> Any:
         return mock_mcp.connect(**self._options(options))
