@@ -320,7 +320,8 @@ class HttpResponse:
         Args:
             request: What it answers.
             data: The body in the forms of DESIGN section 6; with a JSON media type it is a JSON
-                value, whatever it looks like. ``msgspec.UNSET`` is no body at all.
+                value, whatever it looks like. Bytes are sent as they are; ``msgspec.UNSET`` is no
+                body at all.
             status: From 200 to 599; 200 when None.
             headers: A name has one value or several.
             media_type: The contract's, when the headers name none; else ``application/json``.
@@ -517,6 +518,8 @@ def _encode(data: Any, content_type: str | None, media_type: str | None) -> tupl
     declared = content_type or media_type
     if data is msgspec.UNSET:
         return b"", declared or "application/json"
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data), declared or "application/octet-stream"
     is_wrapper = (
         isinstance(data, dict) and len(data) == 1 and not _is_json(_base_type(declared or ""))
     )

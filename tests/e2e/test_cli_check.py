@@ -106,7 +106,7 @@ def test_what_drifted_is_named_with_its_test_the_place_and_the_repair(shop, run)
         f"  used by {test}",
         "  call 1: POST https://petstore.example.com/v1/orders  (POST /orders)",
         '    the recorded answer, /body/total: Add the required property "total" (number).',
-        f"  repair: MOCK_MCP=1 pytest --mock-mode=new_episodes '{test}'",
+        f"  repair: pytest --mock-source=example --mock-mode=new_episodes '{test}'",
         "3 recordings, 3 calls: 1 fit the contract, 2 no longer fit",
     ):
         assert line in checked.stdout.splitlines()
@@ -132,7 +132,10 @@ def test_a_call_that_breaks_the_contract_is_the_codes_to_repair(shop, run):
     checked = run("mock_mcp", "check")
     assert checked.returncode == 1
     assert "the call itself, /body/note: Add the required property" in checked.stdout
-    assert "repair: correct the code that makes the call, then: MOCK_MCP=1" in checked.stdout
+    assert (
+        "repair: correct the code that makes the call, then: pytest --mock-source=example"
+        in checked.stdout
+    )
 
 
 def test_it_runs_from_anywhere_and_on_parts(shop, run):
@@ -195,9 +198,9 @@ def test_the_recordings_of_fixtures_and_of_intercept_have_users_too(shop, run):
     change(shop, "Pet", vaccinated={"type": "boolean"})
     lines = run("mock_mcp", "check", "--json").stdout
     found = {each["test"]: each["repair"] for each in json.loads(lines)["drift"]}
-    command = "MOCK_MCP=1 pytest --mock-mode=new_episodes"
+    command = "pytest --mock-source=example --mock-mode=new_episodes"
     assert found == {
-        "nightly.py::pet": "MOCK_MCP=1, with mode='new_episodes' given to intercept('pet')",
+        "nightly.py::pet": "mode='new_episodes' and source='example' given to intercept('pet')",
         "test_pet.py": f"{command} test_pet.py",
         "test_shop.py::test_pets": f"{command} test_shop.py::test_pets",
     }
@@ -312,6 +315,29 @@ def test_show_tells_a_recording(shop, run):
     assert "placedAt" in run("mock_mcp", "show", "--full", file).stdout
     found = json.loads(run("mock_mcp", "show", "--json", file).stdout)
     assert found["interactions"][0]["request"]["body"] == {"petId": 11, "quantity": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("notes.txt", "hello", "notes.txt: It is no recording. Recordings lie beside the tests"),
+        ("petstore.json", None, "petstore.json: It is no recording"),
+        (
+            "test_a.0123456789abcdef.bin",
+            "x",
+            "It is a body of the recording test_a.json; show that",
+        ),
+        ("gone.json", None, "gone.json: It cannot be read"),
+        ("__mocks__/test_shop/test_pets.json", "{", "Not JSON"),
+    ],
+)
+def test_show_says_what_is_no_recording(shop, run, name, text, told):
+    if text is not None:
+        (shop / name).write_text(text)
+    shown = run("mock_mcp", "show", name)
+    assert shown.returncode == 1
+    assert told in shown.stderr
+    assert ("record it again" in shown.stderr) is name.startswith("__mocks__")
 
 
 def test_show_says_what_is_wrong_with_a_file(shop, run):

@@ -104,10 +104,36 @@ def test_a_miss_shows_the_line_of_the_test_and_the_repair(tests: PluginProject) 
     result = tests.run()
     assert result.outcomes() == {"failed": 1}
     assert 'path: recorded "/users/1", now "/users/2"' in result.text
-    assert "MOCK_MCP=1 pytest --mock-mode=new_episodes test_app.py::test_one" in result.text
+    repair = "pytest --mock-source=example --mock-mode=new_episodes test_app.py::test_one"
+    assert f"keep the others: {repair}" in result.text
     assert [place.partition(":")[0] for place in frames(result.text)] == ["test_app.py"] * 2
     whole = tests.run("--full-trace")
     assert any("scope.py" in place for place in frames(whole.text))
+
+
+def test_errors_in_unittest_have_no_frames_of_ours_and_short_summaries(
+    tests: PluginProject,
+) -> None:
+    tests.write("""
+        import unittest
+
+        @pytest.mark.mock_mcp
+        class TestPlain(unittest.TestCase):
+            def test_one(self):
+                user()
+
+        @pytest.mark.mock_mcp
+        class TestAsync(unittest.IsolatedAsyncioTestCase):
+            async def test_one(self):
+                async with httpx.AsyncClient() as client:
+                    await client.get("https://api.test/users/1")
+    """)
+    result = tests.run()
+    assert result.outcomes() == {"failed": 2}
+    places = [place.partition(":")[0] for place in frames(result.text)]
+    assert set(places) == {"test_app.py"}, result.text
+    assert "::test_one - RecordingMiss: No recorded" in result.text
+    assert "did not let out" not in result.text
 
 
 # -- Answers by hand --------------------------------------------------------------------------

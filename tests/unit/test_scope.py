@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -16,9 +17,11 @@ import httpx
 import pytest
 
 import mock_mcp
+from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.errors import (
     ConfigurationError,
     ContractViolation,
+    ContractWarning,
     MockMcpDisabled,
     MockMcpError,
     RequestTimeout,
@@ -245,6 +248,138 @@ def test_an_answer_by_hand_is_used_up(project: Path) -> None:
     ]
     with pytest.raises(MockMcpDisabled):
         mocks.request_mock("/users/3")
+
+
+def test_a_used_up_answer_by_hand_is_named(project: Path, file: Path) -> None:
+    mocks = scope(project, contract="off")
+    mocks.add_response("POST", "/users/*")
+    mocks.add_response("GET", "/users/*", sequence=["a", "b"])
+    mocks.add_response("GET", "/other", optional=True)
+    mocks.request_mock("/users/1")
+    mocks.request_mock("/users/1")
+    with pytest.raises(MockMcpDisabled) as caught:
+        mocks.request_mock("/users/1")
+    told = str(caught.value)
+    assert "add_response('GET', '/users/*') was for it, but all 2 answers" in told
+    assert "add_response('POST', '/users/*') is for another method" in told
+    assert "/other" not in told
+    with mock_mcp.intercept("buy", file=file, contract="off") as block:
+        block.add_response("GET", "/users/1", 1)
+        httpx.get(USERS)
+        with pytest.raises(RecordingMiss, match="was for it, but its answer is used up"):
+            httpx.get(USERS)
+        block.failures.clear()
+
+
+@pytest.mark.parametrize(
+    ("url", "matching", "others"),
+    [
+        ("/u", ["/u", "https://api.test/u", "/u?a=1"], ["/u/1", "/"]),
+        (
+            "/u?a=1&b=2",
+            ["/u?b=2&a=1", "https://api.test/u?a=1&b=2"],
+            ["/u", "/u?a=1", "/u?a=1&b=3"],
+        ),
+        ("/u?a=1&a=2", ["/u?a=2&a=1"], ["/u?a=1&a=1"]),
+        ("/u?q=a b", ["/u?q=a+b", "/u?q=a%20b"], ["/u?q=a"]),
+        ("/u?a=*&b=2", ["/u?b=2&a=x", "/u?a=x&b=2"], ["/u?b=2"]),
+        ("https://api.test/u?a=&b=2", ["https://api.test/u?b=2&a="], ["https://x.test/u?b=2&a="]),
+        ("*/u", ["https://api.test/u", "https://api.test/v1/u?a=1"], ["/u/1"]),
+        (re.compile(r"/u/\d+"), ["/u/1?x=1", "https://api.test/u/12"], ["/u/a"]),
+    ],
+)
+def test_the_url_of_an_answer_by_hand(
+    project: Path, url: Any, matching: list[str], others: list[str]
+) -> None:
+    mocks = scope(project)
+    mocks.add_response("GET", url, "hand", repeat=True)
+    for made in matching:
+        assert mocks.request_mock(made).data == "hand"
+    for made in others:
+        with pytest.raises(MockMcpDisabled):
+            mocks.request_mock(made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"data": 1, "error": "refused"}, "a call that fails has no answer"),
+        ({"sequence": [1], "error": "refused"}, "a call that fails has no answer"),
+        ({"delay_ms": 5, "error": "refused"}, "a call that fails has no answer"),
+        ({"data": 1, "sequence": [1]}, "data or a sequence, not both"),
+        ({"sequence": []}, "sequence is empty"),
+        ({"error": "sulking"}, "error must be one of refused"),
+        ({"method": "GET /users"}, "a method is a word"),
+        ({"method": ""}, "a method is a word"),
+        ({"method": None}, "a method is a word"),
+        ({"url": "users/1"}, "begin with *"),
+        ({"url": "api.test/users/1"}, "write a whole one"),
+        ({"url": ""}, "write a whole one"),
+    ],
+)
+def test_arguments_of_an_answer_by_hand_that_mean_nothing(
+    project: Path, arguments: Any, told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        scope(project).add_response(**{"method": "GET", "url": "/users/1", **arguments})
+
+
+def test_bytes_by_hand_are_sent_as_they_are(file: Path) -> None:
+    with mock_mcp.intercept("bytes", file=file) as mocks:
+        mocks.add_response("GET", "/users/1", b'{"id":  1}')
+        mocks.add_response("GET", "/users/1", b"{", headers={"content-type": "application/json"})
+        answer = httpx.get(USERS)
+        assert (answer.content, answer.headers["content-type"]) == (
+            b'{"id":  1}',
+            "application/json",
+        )
+        with pytest.raises(ContractViolation):
+            httpx.get(USERS)
+        mocks.failures.clear()
+        mocks.add_response("GET", "/users/1", b"{", contract="off")
+        answer = httpx.get(USERS)
+        assert (answer.content, answer.headers["content-type"]) == (
+            b"{",
+            "application/octet-stream",
+        )
+
+
+def test_an_answer_that_no_contract_can_judge_is_not_delivered(file: Path, document: Path) -> None:
+    broken = json.loads(document.read_text())
+    media = broken["paths"]["/users/1"]["get"]["responses"]["200"]["content"]["application/json"]
+    media["schema"] = {"$ref": "#/components/schemas/Gone"}
+    document.write_text(json.dumps(broken))
+    with mock_mcp.intercept("buy", file=file) as mocks:
+        mocks.add_response("GET", "/users/1", {"id": 1})
+        with pytest.raises(ContractDocumentError, match="Gone"):
+            httpx.get(USERS)
+        mocks.failures.clear()
+        mocks.add_response("GET", "/users/1", {"id": 1}, contract="warn")
+        with pytest.warns(ContractWarning, match="was not checked"):
+            assert httpx.get(USERS).json() == {"id": 1}
+
+
+def test_an_example_without_a_contract_says_which(file: Path) -> None:
+    block = {"file": file, "mode": "once", "source": "example"}
+    with (
+        pytest.raises(ConfigurationError, match='contract is "off"'),
+        mock_mcp.intercept("buy", contract="off", **block),
+    ):
+        httpx.get(USERS)
+    (file.parent / "pyproject.toml").write_text("")
+    with (
+        pytest.raises(ConfigurationError, match="none is registered"),
+        mock_mcp.intercept("buy", **block),
+    ):
+        httpx.get(USERS)
+
+
+def test_no_mode_is_the_usual_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mock_mcp.intercept("buy", file=file, mode=None) as mocks:
+        assert mocks.settings.mode == "none"
+    monkeypatch.setenv("MOCK_MCP", "1")
+    with mock_mcp.intercept("buy", file=file, mode=None) as mocks:
+        assert mocks.settings.mode == "once"
 
 
 def test_an_unused_answer_by_hand_fails(project: Path) -> None:

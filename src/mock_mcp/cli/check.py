@@ -23,7 +23,7 @@ from mock_mcp.recordings.drift import Fit, judge
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.marks import TestSource
-from mock_mcp.recordings.miss import repair_command
+from mock_mcp.recordings.miss import repair_command, repair_of_block, source_of
 from mock_mcp.recordings.paths import DIRECTORY, locate, names_of
 from mock_mcp.recordings.store import read_recording
 from mock_mcp.recordings.survey import Survey, survey
@@ -224,9 +224,10 @@ def _user(
 ) -> tuple[str, str]:
     """Return who uses a recording, and the command that repairs it."""
     user = "::".join([_shown(file), *names])
+    answers = [found.interaction for found in drifted]
     if names and not source.has(names) and source.uses_intercept():
-        return user, f"MOCK_MCP=1, with mode='new_episodes' given to intercept({names[-1]!r})"
-    command = repair_command(user)
+        return user, repair_of_block(source_of(answers, "ai"), names[-1])
+    command = repair_command(source_of(answers, "ai"), user)
     if any(found.fit.request for found in drifted):  # the recorded call will not be made again
         command = command.replace("new_episodes", "new_episodes --mock-prune")
     return user, command

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from mock_mcp.recordings.format import RecordedInteraction, Recording
+from mock_mcp.recordings.errors import RecordingError
+from mock_mcp.recordings.format import RecordedInteraction, Recording, is_sidecar
+from mock_mcp.recordings.paths import DIRECTORY
 from mock_mcp.recordings.store import read_recording
 
 __all__ = ["configure", "run"]
@@ -33,12 +35,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the recording."""
-    recording = read_recording(options.file)
+    recording = _read(options.file)
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(recording)).decode())
     else:
         print("\n".join(_text(recording, None if options.full else _EXCERPT)))
     return 0
+
+
+def _read(file: Path) -> Recording:
+    """Return the recording; say so when the file is none, where there is nothing to repair."""
+    if is_sidecar(file.name):
+        recording = file.with_name(f"{file.name.rsplit('.', 2)[0]}.json")
+        raise RecordingError(file, f"It is a body of the recording {recording.name}; show that.")
+    try:
+        return read_recording(file)
+    except RecordingError:
+        if DIRECTORY in file.absolute().parts or not file.is_file():
+            raise
+        raise RecordingError(
+            file,
+            "It is no recording. Recordings lie beside the tests, as "
+            f"{DIRECTORY}/test_shop/test_order.json.",
+        ) from None
 
 
 def _text(recording: Recording, limit: int | None) -> Iterator[str]:

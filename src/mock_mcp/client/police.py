@@ -95,7 +95,7 @@ class Police:
             ConfigurationError: The project's settings cannot be used.
         """
         contract = request.get("contract") or {}
-        if contract.get("mode") == "off" or not self._may_apply(request):
+        if contract.get("mode") == "off" or not self.has_contract(request):
             return None
         from mock_mcp.contract.gate import contract_mode
 
@@ -118,7 +118,8 @@ class Police:
             raise ContractViolation(message, violations)
         warnings.warn(message, ContractWarning, stacklevel=stacklevel + 1)
 
-    def _may_apply(self, request: Mapping[str, Any]) -> bool:
+    def has_contract(self, request: Mapping[str, Any]) -> bool:
+        """Return whether any contract may apply to a request, whatever the mode."""
         metadata = request.get("metadata")
         if self._documents or (isinstance(metadata, Mapping) and "schemaUrl" in metadata):
             return True

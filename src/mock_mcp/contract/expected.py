@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mock_mcp.contract.binary import binary_sample
 from mock_mcp.contract.gate import Contracts
 from mock_mcp.contract.operation import JSON, Operation, is_json
 from mock_mcp.contract.sample import CannotSample, sample
@@ -106,8 +107,13 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     headers: dict[str, str | list[str]] | None = None
     if not is_json(wanted.media_type) and "*" not in wanted.media_type:
         headers = {"content-type": wanted.media_type}
-    if compiled is None:
-        data: Any = {} if headers is None else ""
+    binary = binary_sample(wanted.media_type)
+    data: Any
+    if binary is not None:
+        content_type, data = binary
+        headers = None if "*" in content_type else {"content-type": content_type}
+    elif compiled is None:
+        data = {} if headers is None else ""
     else:
         data = sample(
             compiled.schema,

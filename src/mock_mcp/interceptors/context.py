@@ -10,6 +10,7 @@ from typing import Any
 
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.interceptors import Installed, install
+from mock_mcp.recordings.miss import repair_of_block
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import LazyClient, Polices, Scope, make_settings, resolve_mode
@@ -29,8 +30,8 @@ def intercept(
     Args:
         name: The recording's name: ``__mocks__/<file>/<name>.json`` beside ``file``.
         file: The file the recording belongs to; the one that calls ``intercept`` when None.
-        settings: The fields of `mock_mcp.scope.ScopeSettings`. ``mode`` is ``once`` when
-            ``MOCK_MCP`` is set and ``CI`` is not, else ``none``.
+        settings: The fields of `mock_mcp.scope.ScopeSettings`. ``mode``, when it is not given or
+            None, is ``once`` when ``MOCK_MCP`` is set and ``CI`` is not, else ``none``.
 
     Returns:
         A context manager that gives the `mock_mcp.scope.Scope` (``calls``, ``add_response`` and the
@@ -47,7 +48,8 @@ def intercept(
                 "recording lies beside it."
             )
     path = Path(file).absolute()
-    settings.setdefault("mode", resolve_mode(None, asks_contract=False))
+    if settings.get("mode") is None:
+        settings["mode"] = resolve_mode(None, asks_contract=False)
     made = make_settings(settings)
     project = Project.resolve(None, path)
     client = None
@@ -60,7 +62,7 @@ def intercept(
         made,
         polices=Polices(project),
         client=client,
-        repair=f"MOCK_MCP=1, with mode='new_episodes' given to intercept({name!r})",
+        repair=lambda source: repair_of_block(source, name),
         test={"testFile": str(path), "testName": name},
     )
     return Intercepted(scope, client)

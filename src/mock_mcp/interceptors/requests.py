@@ -131,15 +131,23 @@ class Sending:
         self, asked: HttpRequest, outcome: HttpResponse | TransportFailure, made_of: Any
     ) -> Any | None:
         if isinstance(outcome, TransportFailure):
-            error = _as_urllib3(self.urllib3, outcome, asked)
-            self._retries = self._retries.increment(asked.method, asked.url, error=error)
+            pool = _pool(self.urllib3, asked)
+            error = _as_urllib3(self.urllib3, pool, outcome, self._request.path_url)
+            self._retries = self._retries.increment(
+                asked.method, self._request.path_url, error=error, _pool=pool
+            )
             self.pause_s = self._retries.get_backoff_time()
             return None
         raw = _raw(outcome, asked.method, made_of)
         if not self._retries.is_retry(asked.method, raw.status, "Retry-After" in raw.headers):
             return raw
         try:
-            self._retries = self._retries.increment(asked.method, asked.url, response=raw)
+            self._retries = self._retries.increment(
+                asked.method,
+                self._request.path_url,
+                response=raw,
+                _pool=_pool(self.urllib3, asked),
+            )
         except self.urllib3.exceptions.MaxRetryError:
             if self._retries.raise_on_status:
                 raise
@@ -208,13 +216,19 @@ def _read_timeout_s(timeout: Any) -> float | None:
 # -- What urllib3 would make of an answer ------------------------------------------------------
 
 
-def _as_urllib3(urllib3: Any, failure: TransportFailure, asked: HttpRequest) -> Exception:
-    errors = urllib3.exceptions
+def _pool(urllib3: Any, asked: HttpRequest) -> Any:
+    """Return the pool that the errors of urllib3 name; it opens nothing."""
     origin = Origin.of(asked.url)
-    pool = urllib3.connectionpool.HTTPConnectionPool(origin.host, origin.port)
+    pools = urllib3.connectionpool
+    pool = pools.HTTPSConnectionPool if origin.scheme == "https" else pools.HTTPConnectionPool
+    return pool(origin.host, origin.port)
+
+
+def _as_urllib3(urllib3: Any, pool: Any, failure: TransportFailure, url: str) -> Exception:
+    errors = urllib3.exceptions
     error: Exception
     if failure.kind is FailureKind.READ_TIMEOUT:
-        error = errors.ReadTimeoutError(pool, asked.url, failure.message)
+        error = errors.ReadTimeoutError(pool, url, failure.message)
     elif failure.kind is FailureKind.CONNECT_TIMEOUT:
         error = errors.ConnectTimeoutError(pool, failure.message)
     elif failure.kind is FailureKind.RESET:

@@ -15,7 +15,7 @@ import pytest
 
 from mock_mcp.errors import MockMcpError
 
-__all__ = ["presented", "swallowed"]
+__all__ = ["presented", "shorten", "swallowed"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -38,6 +38,13 @@ def presented(error: MockMcpError, root: Path) -> pytest.ExceptionInfo[BaseExcep
     except pytest.fail.Exception as failed:
         failed.__context__ = None
         return pytest.ExceptionInfo.from_exception(failed)
+
+
+def shorten(report: pytest.TestReport, error: MockMcpError) -> None:
+    """Leave the module out of what a line of the summary says, which has no room for it."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = crash.message.removeprefix(f"{type(error).__module__}.")
 
 
 def swallowed(failures: Sequence[MockMcpError], raised: BaseException | None) -> list[MockMcpError]:

@@ -19,7 +19,7 @@ from mock_mcp.errors import ConfigurationError, MockMcpError
 from mock_mcp.exchange import Decision, HostRules, HttpRequest, HttpResponse, NetworkBlocked, Origin
 from mock_mcp.interceptors import Installed, install
 from mock_mcp.pytest_plugin import WORKER, is_mocked
-from mock_mcp.pytest_plugin.failures import presented, swallowed
+from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
 from mock_mcp.pytest_plugin.report import Report
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
@@ -58,6 +58,7 @@ class MockedSession:
         self._installed: dict[pytest.Item, Installed] = {}
         self._passed: set[pytest.Item] = set()
         self._failed: set[str] = set()
+        self._raised: dict[pytest.Item, BaseException] = {}
         self._shared: dict[Path, SharedScope] = {}
         self._ended: list[SharedScope] = []
         self._mocked_fixtures: set[str] = set()
@@ -140,12 +141,11 @@ class MockedSession:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note whether the test passed; show errors of ours without the frames between."""
-        error = call.excinfo.value if call.excinfo is not None else None
-        whole = self._config.getoption("fulltrace", default=False)
-        if isinstance(error, MockMcpError) and not whole:
-            call.excinfo = presented(error, self._config.rootpath)
+        """Note whether the test passed, and what its code swallowed."""
         report = yield
+        error = self._raised.pop(item, None)
+        if isinstance(error, MockMcpError):
+            shorten(report, error)
         if call.when == "call" and report.passed:
             self._passed.add(item)
             names = getattr(item, "fixturenames", ())
@@ -158,6 +158,16 @@ class MockedSession:
                 text = "\n".join(failure.message for failure in hidden)
                 report.sections.append(("mock-mcp: what the code under test did not let out", text))
         return report
+
+    @pytest.hookimpl(specname="pytest_runtest_makereport")
+    def pytest_makereport_presented(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
+        """Show errors of ours without the frames between; pytest has put in those of unittest."""
+        error = call.excinfo.value if call.excinfo is not None else None
+        if error is not None:
+            self._raised[item] = error
+        whole = self._config.getoption("fulltrace", default=False)
+        if isinstance(error, MockMcpError) and not whole:
+            call.excinfo = presented(error, self._config.rootpath)
 
     # -- Fixtures that several tests share -----------------------------------------------------
 
@@ -308,7 +318,7 @@ class MockedSession:
             settings,
             polices=self._polices,
             client=self._client if asks else None,
-            repair=repair_command(node_id),
+            repair=lambda source: repair_command(source, node_id),
             test=test | context,
         )
 

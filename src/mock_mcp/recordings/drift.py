@@ -95,6 +95,8 @@ def judge(
         if not _is_unknown(found, interaction.request)
     )
     verdict = _verdict(interaction, wire, contracts)
+    if verdict is not None and verdict.error is not None:  # nobody judged it
+        raise verdict.error
     operation = interaction.operation if verdict is None else verdict.operation
     told = () if verdict is None else verdict.violations
     if mode == "warn" and verdict is not None and _unchanged(verdict, interaction):

@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from mock_mcp.errors import MockMcpError
-from mock_mcp.recordings.format import RecordedRequest
+from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest
 from mock_mcp.recordings.match import Key
 from mock_mcp.recordings.store import Recorded, RecordingFile
 
-__all__ = ["Cause", "Difference", "RecordingMiss", "explain_miss", "repair_command"]
+__all__ = [
+    "Cause",
+    "Difference",
+    "RecordingMiss",
+    "Repair",
+    "explain_miss",
+    "repair_command",
+    "repair_of_block",
+    "source_of",
+]
+
+Repair = Callable[[str], str]
+"""Takes a source (``ai``, ``example``, ``live``); returns the command that obtains from it."""
 
 Cause = Literal["request-changed", "contract-changed", "used-up", "not-recorded", "no-recording"]
 
@@ -31,7 +43,7 @@ _WEIGHTS = {"path": 8, "method": 4, "host": 4, "body": 2, "query": 2}
 _ABSENT: Any = object()
 _CAUSES: dict[Cause, str] = {
     "request-changed": "The request changed since it was recorded.",
-    "contract-changed": "The contract changed, and the recorded answer no longer fits it.",
+    "contract-changed": "The contract changed since it was recorded, or the recording was edited.",
     "used-up": "It was recorded, but every recorded answer to it is used up.",
     "not-recorded": "No call like it was recorded.",
     "no-recording": "The test has no recording yet.",
@@ -94,7 +106,10 @@ class RecordingMiss(MockMcpError):
         }
 
     def _lines(self, details: Sequence[str]) -> Iterator[str]:
-        yield f"No recorded answer for {_call(self.request)}"
+        if self.cause == "contract-changed":
+            yield f"The recorded answer to {_call(self.request)} no longer fits the contract"
+        else:
+            yield f"No recorded answer for {_call(self.request)}"
         if self.request.body is not msgspec.UNSET:
             yield f"  with body {_excerpt(self.request.body)}"
         yield f"{_CAUSES[self.cause]} Recording: {self.file}"
@@ -108,18 +123,41 @@ class RecordingMiss(MockMcpError):
         yield f"To obtain the answer and keep the others: {self.repair}"
 
 
-def repair_command(node_id: str) -> str:
-    """Return the command that asks again for what a test's recording lacks."""
-    return f"MOCK_MCP=1 pytest --mock-mode=new_episodes {shlex.quote(node_id)}"
+def repair_command(source: str, node_id: str | None = None) -> str:
+    """Return the command that obtains what a recording lacks.
+
+    Args:
+        source: Where from: ``ai``, ``example`` or ``live``.
+        node_id: The test; every test when None.
+    """
+    command = "MOCK_MCP=1 pytest" if source == "ai" else f"pytest --mock-source={source}"
+    test = f" {shlex.quote(node_id)}" if node_id else ""
+    return f"{command} --mock-mode=new_episodes{test}"
 
 
-def explain_miss(file: RecordingFile, request: RecordedRequest, repair: str) -> RecordingMiss:
+def repair_of_block(source: str, name: str) -> str:
+    """Return how to obtain what the recording of a `mock_mcp.intercept` block lacks."""
+    if source == "ai":
+        return f"MOCK_MCP=1, with mode='new_episodes' given to intercept({name!r})"
+    return f"mode='new_episodes' and source={source!r} given to intercept({name!r})"
+
+
+def source_of(recorded: Iterable[RecordedInteraction], chosen: str) -> str:
+    """Return the source that recorded answers came from; ``chosen`` when that does not tell."""
+    sources = {interaction.source for interaction in recorded}
+    return sources.pop() if len(sources) == 1 and not sources & {"hand"} else chosen
+
+
+def explain_miss(
+    file: RecordingFile, request: RecordedRequest, repair: str, *, details: Sequence[str] = ()
+) -> RecordingMiss:
     """Return the error for a request that `RecordingFile.find` did not answer.
 
     Args:
         file: The recording that was asked.
         request: The request that was made.
         repair: The command that obtains the answer (`repair_command`).
+        details: More lines for the reader.
 
     Raises:
         RecordingError: The recording cannot be read.
@@ -128,15 +166,15 @@ def explain_miss(file: RecordingFile, request: RecordedRequest, repair: str) -> 
     prepared = file.matching.prepare(cleaned)
     recorded = file.recorded()
     if not recorded:
-        return RecordingMiss(cleaned, file.path, "no-recording", repair)
+        return RecordingMiss(cleaned, file.path, "no-recording", repair, details=details)
     if prepared is None:
-        details = ("The before_match hook left it out of matching.",)
+        details = ("The before_match hook left it out of matching.", *details)
         return RecordingMiss(cleaned, file.path, "not-recorded", repair, details=details)
     parts, key = file.matching.parts, file.matching.key(prepared)
     equal = [item for item in recorded if item.key == key]
     if equal and all(item.used for item in equal):
         times = "once" if len(equal) == 1 else f"{len(equal)} times"
-        details = (f"It is recorded {times}; this is call number {len(equal) + 1}.",)
+        details = (f"It is recorded {times}; this is call number {len(equal) + 1}.", *details)
         return RecordingMiss(cleaned, file.path, "used-up", repair, details=details)
     number, nearest = _nearest(parts, key, recorded)
     differences = list(_differences(parts, nearest.key or (), key))
@@ -152,6 +190,7 @@ def explain_miss(file: RecordingFile, request: RecordedRequest, repair: str) -> 
         repair,
         nearest=f"{_call(nearest.interaction.request)} ({state})",
         differences=differences,
+        details=details,
     )
 
 

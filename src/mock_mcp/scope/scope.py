@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -22,7 +23,13 @@ from typing import Any, Literal
 import msgspec
 
 from mock_mcp.client.police import ContractMode, OpenApi, Police
-from mock_mcp.errors import ConfigurationError, ContractViolation, MockMcpDisabled, MockMcpError
+from mock_mcp.errors import (
+    ConfigurationError,
+    ContractViolation,
+    ContractWarning,
+    MockMcpDisabled,
+    MockMcpError,
+)
 from mock_mcp.exchange import (
     Decision,
     FailureKind,
@@ -32,6 +39,7 @@ from mock_mcp.exchange import (
     NetworkBlocked,
     Origin,
     TransportFailure,
+    decode_body,
 )
 from mock_mcp.recordings.format import (
     RecordedInteraction,
@@ -39,7 +47,13 @@ from mock_mcp.recordings.format import (
     RecordedResponse,
 )
 from mock_mcp.recordings.match import Matching
-from mock_mcp.recordings.miss import RecordingMiss, explain_miss
+from mock_mcp.recordings.miss import (
+    RecordingMiss,
+    Repair,
+    explain_miss,
+    repair_command,
+    source_of,
+)
 from mock_mcp.recordings.paths import Place
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import Promoted, RecordingFile
@@ -100,7 +114,7 @@ class Scope:
         settings: How calls are treated.
         polices: Who judges by the project's contracts; scopes of one process share it.
         client: Who asks the assistant; None when nobody may be asked.
-        repair: The command that obtains what is missing, for error messages.
+        repair: Returns the command that obtains what is missing from a source, for error messages.
         test: What the assistant is told of the test: ``testFile``, ``testName``, ``doc``.
 
     Raises:
@@ -114,7 +128,7 @@ class Scope:
         *,
         polices: Polices,
         client: LazyClient | None = None,
-        repair: str = "",
+        repair: Repair = repair_command,
         test: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
@@ -177,10 +191,11 @@ class Scope:
 
         Args:
             method: The method, or ``*`` for any.
-            url: A whole URL, a path with or without query (any host), with ``*`` for any
-                characters; or a compiled pattern that must match all of one of these.
-            data: The body, in the forms of DESIGN section 6; or a function that takes the `Call`
-                and returns it.
+            url: A whole URL, or a path (any host), with ``*`` for any characters; without a query
+                it is for any, with one for this query in any order. Or a compiled pattern that must
+                match all of one of these.
+            data: The body, in the forms of DESIGN section 6; bytes, which are sent as they are; or
+                a function that takes the `Call` and returns it.
             status: The status.
             headers: The headers.
             delay_ms: How long the answer takes; longer than the client's read timeout is one.
@@ -192,7 +207,7 @@ class Scope:
             contract: How its violations of the contract are treated; the scope's setting when None.
 
         Raises:
-            ConfigurationError: ``error`` is not one of these, or ``sequence`` is empty.
+            ConfigurationError: An argument means nothing, or two contradict each other.
         """
         answer = HandWritten(
             method,
@@ -340,8 +355,8 @@ class Scope:
                 call.source = "hand"
                 mock = msgspec.structs.replace(take(), request_id=call.wire["requestId"])
                 with self._noted:
-                    self._check(call, mock, hand.contract)
-                return self._answered(call, mock, "hand")
+                    *_, media_type = self._check(call, _as_value(mock), hand.contract)
+                return self._answered(call, _with_type(mock, media_type), "hand")
         with self._noted:
             answer = self._replay(call)
             if answer is not None:
@@ -384,7 +399,7 @@ class Scope:
                 self.file.redaction.request(call.recorded),
                 self.file.path,
                 "contract-changed",
-                self._repair,
+                self._repair(source_of([found], self.settings.source)),
                 details=violation.message.splitlines()[1:],
             ) from None
         return self._answered(call, mock, "recording")
@@ -393,12 +408,10 @@ class Scope:
         """Check a new answer, stage it, and return it."""
         with self._noted:
             checked_by, operation, media_type = self._check(call, mock, None)
-        headers = dict(mock.headers or {})
-        if media_type is not None and not any(k.lower() == "content-type" for k in headers):
-            headers["content-type"] = media_type
         status = 200 if mock.status is None else mock.status
         bodiless = call.method.upper() == "HEAD" or status in (204, 205, 304)
-        mock = msgspec.structs.replace(mock, status=status, headers=headers)
+        mock = msgspec.structs.replace(_with_type(mock, media_type), status=status)
+        headers = dict(mock.headers or {})
         if self.file is not None:
             body = msgspec.UNSET if bodiless else mock.data
             self.file.stage(
@@ -438,6 +451,7 @@ class Scope:
 
         Raises:
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
+            MockMcpError: The contract cannot judge it, and the mode is ``enforce``.
         """
         if mode == "off":
             return None, None, None
@@ -447,7 +461,12 @@ class Scope:
         contracts, project_mode = sources
         verdict = contracts.check_mock(call.wire, mock)
         chosen = mode or project_mode
-        if verdict.violations and chosen != "off":
+        if verdict.error is not None:  # nobody judged it
+            if chosen == "enforce":
+                raise verdict.error
+            message = f"The answer to {call.method} {call.url} was not checked: {verdict.error}"
+            warnings.warn(message, ContractWarning, stacklevel=_WARNED_FRAMES)
+        if verdict.violations:
             self._police.report(
                 f"The answer to {call.method} {call.url}",
                 verdict.violations,
@@ -463,21 +482,30 @@ class Scope:
 
         sources = self._police.contracts_for(call.wire)
         if sources is None:
+            reason = (
+                "none is registered. Name one in pyproject.toml: [tool.mock-mcp] openapi = "
+                '["openapi.json"].'
+            )
+            if self._police.has_contract(call.wire):
+                reason = 'contract is "off"; with "warn" it is used, and nothing enforced.'
             raise ConfigurationError(
-                f"{call.method} {call.url} cannot be answered from a contract: none is registered. "
-                'Name one in pyproject.toml: [tool.mock-mcp] openapi = ["openapi.json"].'
+                f"{call.method} {call.url} cannot be answered from a contract: {reason}"
             )
         # The same call of the same test always gets the same sample.
         seed = self.file.test if self.file is not None else ""
         return sample_mock(sources[0], call.wire, seed=seed)
 
     def _miss(self, call: Call) -> MockMcpError:
+        details = [reason for hand in self._hand if (reason := hand.explain(call)) is not None]
         if self.file is None:
-            return MockMcpDisabled(
-                f"{call.method} {call.url} has no answer: add_response gives one, and "
-                "MOCK_MCP=1 asks an assistant."
+            told = (
+                f"{call.method} {call.url} has no answer: add_response gives one, and MOCK_MCP=1 "
+                "asks an assistant."
             )
-        return explain_miss(self.file, call.recorded, self._repair)
+            return MockMcpDisabled("\n".join([told, *details]))
+        recorded = (item.interaction for item in self.file.recorded())
+        repair = self._repair(source_of(recorded, self.settings.source))
+        return explain_miss(self.file, call.recorded, repair, details=details)
 
     # -- The assistant -----------------------------------------------------------------------
 
@@ -542,6 +570,24 @@ class _Asking:
     def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         if isinstance(exc, MockMcpError):
             self._failed = exc
+
+
+def _with_type(mock: Mock, media_type: str | None) -> Mock:
+    """Return an answer with the contract's content type, unless it has one."""
+    headers = dict(mock.headers or {})
+    if media_type is None or any(name.lower() == "content-type" for name in headers):
+        return mock
+    return msgspec.structs.replace(mock, headers={**headers, "content-type": media_type})
+
+
+def _as_value(mock: Mock) -> Mock:
+    """Return an answer whose body, if it is bytes, is the value that they mean."""
+    if not isinstance(mock.data, bytes | bytearray | memoryview):
+        return mock
+    headers = (mock.headers or {}).items()
+    given = next((value for name, value in headers if name.lower() == "content-type"), None)
+    kind = given if isinstance(given, str) else "application/json"
+    return msgspec.structs.replace(mock, data=decode_body(bytes(mock.data), kind))
 
 
 def _given(body: Any) -> Any:

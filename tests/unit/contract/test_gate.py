@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -496,6 +497,41 @@ def test_a_sample_for_any_type_is_valid_and_names_no_type(tmp_path: Path, schema
     verdict = contracts.check_mock(request(), mock)
     assert verdict.checked
     assert verdict.violations == ()
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent", "magic"),
+    [
+        ("image/png", "image/png", b"\x89PNG\r\n\x1a\n"),
+        ("image/*", "image/png", b"\x89PNG\r\n\x1a\n"),
+        ("image/jpeg", "image/jpeg", b"\xff\xd8\xff"),
+        ("image/gif", "image/gif", b"GIF89a"),
+        ("application/pdf", "application/pdf", b"%PDF-"),
+        ("application/zip", "application/zip", b"PK"),
+        ("application/x-gzip", "application/x-gzip", b"\x1f\x8b"),
+        ("audio/mpeg", "audio/mpeg", b"\0\1"),
+        ("application/octet-stream", "application/octet-stream", b"\0\1"),
+    ],
+)
+@pytest.mark.parametrize("schema", [{"type": "string", "format": "binary"}, None])
+def test_a_sample_of_a_binary_type_is_bytes_of_that_kind(
+    tmp_path: Path, declared: str, sent: str, magic: bytes, schema: Any
+) -> None:
+    content = {declared: {} if schema is None else {"schema": schema}}
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": content}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    mock = sample_mock(contracts, request(), seed=1)
+    assert mock.headers == {"content-type": sent}
+    assert base64.b64decode(mock.data["$base64"], validate=True).startswith(magic)
+
+
+def test_a_sample_of_svg_is_text(tmp_path: Path) -> None:
+    content = {"image/svg+xml": {"schema": {"type": "string"}}}
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": content}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    assert isinstance(sample_mock(contracts, request(), seed=1).data, str)
 
 
 def test_a_sample_for_head_has_no_body(tmp_path: Path) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mock_mcp.errors import MockMcpError
 from mock_mcp.recordings.format import RecordedRequest
 from mock_mcp.recordings.match import Matching
-from mock_mcp.recordings.miss import RecordingMiss, explain_miss, repair_command
+from mock_mcp.recordings.miss import (
+    RecordingMiss,
+    explain_miss,
+    repair_command,
+    repair_of_block,
+    source_of,
+)
 from unit.recordings.calls import Test, answered, call
 
 U = "https://api.test/users"
-REPAIR = repair_command("tests/test_shop.py::test_buy[a b]")
+REPAIR = repair_command("ai", "tests/test_shop.py::test_buy[a b]")
 
 
 def missed(test: Test, made: RecordedRequest, **options: Any) -> RecordingMiss:
@@ -26,6 +33,24 @@ def test_the_repair_is_one_command_to_paste() -> None:
     assert REPAIR == (
         "MOCK_MCP=1 pytest --mock-mode=new_episodes 'tests/test_shop.py::test_buy[a b]'"
     )
+    assert repair_command("example", "test_a.py") == (
+        "pytest --mock-source=example --mock-mode=new_episodes test_a.py"
+    )
+    assert repair_of_block("ai", "buy").startswith("MOCK_MCP=1, with mode='new_episodes'")
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        (["live", "live"], "live"),
+        (["ai", "example"], "chosen"),
+        (["hand"], "chosen"),
+        ([], "chosen"),
+    ],
+)
+def test_the_repair_asks_where_the_recording_came_from(sources: list[Any], found: str) -> None:
+    recorded = [msgspec.structs.replace(answered(call(U)), source=source) for source in sources]
+    assert source_of(recorded, "chosen") == found
 
 
 def test_no_recording(test: Test) -> None:
@@ -143,6 +168,7 @@ def test_a_broken_contract_uses_the_same_words(test: Test) -> None:
     miss = RecordingMiss(
         call(U), test.path, "contract-changed", REPAIR, details=["/body/id: expected a string"]
     )
+    assert str(miss).startswith(f"The recorded answer to GET {U} no longer fits the contract\n")
     assert "The contract changed" in str(miss)
     assert "/body/id: expected a string" in str(miss)
     assert miss.data["cause"] == "contract-changed"
