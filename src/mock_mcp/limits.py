@@ -38,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         lease_max_s: Longest lease; the shortest is one millisecond.
         ack_timeout_s: How long ``provideBatch`` waits for the test's acknowledgement.
         wait_max_s: Longest ``waitForBatch``.
+        recent_events: Events kept for those who watch.
         idle_s: How long the daemon lives without runs; None means for ever.
         stop_s: How long a stopping daemon waits for its peers to read their last bytes.
     """
@@ -63,5 +64,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lease_max_s: float = 600.0
     ack_timeout_s: float = 2.0
     wait_max_s: float = 60.0
+    recent_events: int = 200
     idle_s: float | None = 600.0
     stop_s: float = 1.0

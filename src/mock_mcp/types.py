@@ -15,6 +15,7 @@ __all__ = [
     "BatchInfo",
     "Claim",
     "ClaimInfo",
+    "DaemonEvent",
     "DaemonInfo",
     "DaemonStatus",
     "HistoryEntry",
@@ -120,7 +121,8 @@ class Claim(_Value, frozen=True, omit_defaults=False):
 
     ``requests`` are the request objects as the test sent them. ``lease_until`` is Unix
     milliseconds, for people: the lease itself is counted on the daemon's monotonic clock. ``used``
-    is what earlier calls of the run have used, the latest last.
+    is what earlier calls of the run have used, the latest last. ``logged`` says that the daemon
+    writes a batch log and wants to be told what the model reads (``logShown``).
     """
 
     batch_id: str
@@ -131,6 +133,7 @@ class Claim(_Value, frozen=True, omit_defaults=False):
     attempts: int = 0
     history: list[HistoryEntry] = []
     used: list[UsedValues] = []
+    logged: bool = False
 
 
 class ClaimInfo(_Value, frozen=True):
@@ -141,7 +144,10 @@ class ClaimInfo(_Value, frozen=True):
 
 
 class BatchInfo(_Value, frozen=True):
-    """A read-only view of one batch. ``status`` is ``pending``, ``claimed`` or ``fulfilled``."""
+    """A read-only view of one batch. ``status`` is ``pending``, ``claimed`` or ``fulfilled``.
+
+    ``rejections`` counts the answers that the contract gate refused.
+    """
 
     batch_id: str
     run_id: str
@@ -149,6 +155,7 @@ class BatchInfo(_Value, frozen=True):
     status: str
     created_at: int
     claim: ClaimInfo | None = None
+    rejections: int = 0
 
 
 class Provided(_Value, frozen=True):
@@ -203,6 +210,23 @@ class Waiting(_Value, frozen=True):
 
     pending: int
     oldest_created_at: int | None = None
+
+
+class DaemonEvent(_Value, frozen=True):
+    """Something that happened lately, in a few words.
+
+    ``seq`` counts the events of one daemon process, ``at`` is Unix milliseconds. ``event`` is the
+    batch log's word: ``submit``, ``claim``, ``provide`` and so on; ``detail`` the first request, a
+    count, a reason or an error code.
+    """
+
+    seq: int
+    event: str
+    run_id: str
+    batch_id: str = ""
+    adapter_id: str = ""
+    detail: str = ""
+    at: int = 0
 
 
 class DaemonInfo(_Value, frozen=True):

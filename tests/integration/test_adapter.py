@@ -52,8 +52,8 @@ class Place:
         root.mkdir(exist_ok=True)
         return root
 
-    async def daemon(self, name: str = "p") -> MockMcpDaemon:
-        daemon = MockMcpDaemon(self.project(name), cache_dir=self.cache_dir)
+    async def daemon(self, name: str = "p", **options: Any) -> MockMcpDaemon:
+        daemon = MockMcpDaemon(self.project(name), cache_dir=self.cache_dir, **options)
         return await self._stack.enter_async_context(daemon)
 
     async def test(self, name: str = "p", **settings: Any) -> BatchMockCollector:
@@ -589,3 +589,30 @@ async def test_a_poll_is_asked_for_once_when_the_answer_is_for_the_run(mode):
                 "provide_batch_mock_data", **key(claim), mocks=[{**mock, "reuse": "always"}]
             )
             assert "reuse" in text
+
+
+async def test_the_batch_log_says_word_for_word_what_the_model_read(mode):
+    async with opened(mode) as at:
+        daemon = await at.daemon(log_batches=True)
+        tests = [await at.test() for _ in range(2)]
+        async with at.assistant() as ask:
+            asked = [asyncio.create_task(test.request_mock("/x", "GET")) for test in tests]
+            while (await ask("get_status"))["pending"] < 2:
+                await asyncio.sleep(0.01)
+            result = await ask.client.call_tool("claim_next_batch", {"maxBatches": 2})
+            claims = result.structured_content["batches"]
+            read = [result.content[0].text]
+            read.append(await ask.refusal("provide_batch_mock_data", **key(claims[0]), mocks=[]))
+            for claim in claims:
+                mocks = [{"requestId": claim["requests"][0]["requestId"], "data": 1}]
+                arguments = {**key(claim), "mocks": mocks}
+                result = await ask.client.call_tool("provide_batch_mock_data", arguments)
+                read.append(result.content[0].text)
+            await asyncio.gather(*asked)
+        (path,) = daemon.cache.logs(daemon.project_id).iterdir()
+        entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        shown = [entry for entry in entries if entry["event"] == "show"]
+        assert [entry["text"] for entry in shown] == read
+        assert shown[0]["batchIds"] == [claim["batchId"] for claim in claims]
+        events = [entry["event"] for entry in entries]
+        assert events.index("claim") < events.index("show") < events.index("provide")

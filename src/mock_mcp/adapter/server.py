@@ -163,14 +163,24 @@ class Adapter:
             arguments = arguments_of(params.name, params.arguments or {})
             result = await tool(arguments, ctx.session.report_progress)
         except MockMcpError as exc:
-            return _failure(error_text(exc))
+            text = error_text(exc)
+            await self._claims.log_shown(_batches_of(params.arguments), params.name, text)
+            return _failure(text)
         except Exception:
             self._logger.exception("%s failed", params.name)
             return _failure(
                 f"{params.name} failed inside mock-mcp; its log on stderr says why. Try again."
             )
+        text = dump(result)
+        about = _batches_of(result) or _batches_of(params.arguments)
+        try:
+            await self._claims.log_shown(about, params.name, text)
+        except asyncio.CancelledError:
+            if params.name == "claim_next_batch":
+                await self._give_back(about)
+            raise
         return types.CallToolResult(
-            content=[types.TextContent(text=dump(result))], structured_content=result
+            content=[types.TextContent(text=text)], structured_content=result
         )
 
     async def _list_prompts(
@@ -255,10 +265,7 @@ class Adapter:
         try:
             views = await self._claim_views(found)
         except BaseException:
-            for each in found:
-                await self._claims.give_back(
-                    each.claim.batch_id, "the call that claimed it was cancelled"
-                )
+            await self._give_back([each.claim.batch_id for each in found])
             raise
         if count is None:
             return {
@@ -273,6 +280,10 @@ class Adapter:
             "next": "Answer each batch on its own: call provide_batch_mock_data with its batchId "
             "and claimToken; or release_batch.",
         }
+
+    async def _give_back(self, batch_ids: Iterable[str]) -> None:
+        for batch_id in batch_ids:
+            await self._claims.give_back(batch_id, "the call that claimed it was cancelled")
 
     async def _claim_views(self, found: Sequence[Next]) -> list[dict[str, Any]]:
         """Return what an assistant reads of claimed batches, all together in one result.
@@ -508,6 +519,14 @@ async def _progress(report: Progress, total_s: float, every_s: float) -> AsyncIt
         yield
     finally:
         telling.cancel()
+
+
+def _batches_of(said: Mapping[str, Any] | None) -> list[str]:
+    """Return the ids of the batches that arguments or a result are about."""
+    several = said.get("batches") if said else None
+    found = [said, *several] if isinstance(several, list) else [said]
+    ids = (each.get("batchId") for each in found if isinstance(each, Mapping))
+    return [batch_id for batch_id in ids if isinstance(batch_id, str)]
 
 
 def _json(value: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from mock_mcp.runtime.ipc import connect_ipc
 from mock_mcp.types import (
     BatchInfo,
     Claim,
+    DaemonEvent,
     DaemonInfo,
     DaemonStatus,
     Mock,
@@ -76,6 +77,11 @@ class _Runs(msgspec.Struct):
 
 class _Batches(msgspec.Struct):
     batches: list[BatchInfo]
+
+
+class _Events(msgspec.Struct):
+    events: list[DaemonEvent]
+    last: int
 
 
 class _Lease(msgspec.Struct, rename="camel"):
@@ -241,11 +247,32 @@ class DaemonClient:
         return await self._call(wire.GetBatch(batch_id), BatchInfo)
 
     async def list_batches(
-        self, *, run_id: str | None = None, status: BatchStatus | None = None
+        self, *, run_id: str | None = None, status: BatchStatus | None = None, brief: bool = False
     ) -> list[BatchInfo]:
-        """Return batches (``pending``, ``claimed`` or ``fulfilled``) without claiming any."""
-        params = wire.ListBatches(run_id, status)
+        """Return batches (``pending``, ``claimed`` or ``fulfilled``) without claiming any.
+
+        With ``brief`` the requests have only their id, endpoint and method.
+        """
+        params = wire.ListBatches(run_id, status, brief)
         return (await self._call(params, _Batches)).batches
+
+    async def list_events(
+        self, after: int = 0, *, wait_ms: float = 0
+    ) -> tuple[list[DaemonEvent], int]:
+        """Return what happened after the event ``after``, and the number of the last event.
+
+        Waits for it at most ``wait_ms``. Only the latest events are kept.
+        """
+        params = wire.ListEvents(after, wait_ms)
+        found = await self._call(params, _Events, extra_s=wait_ms / 1000)
+        return found.events, found.last
+
+    async def log_shown(
+        self, adapter_id: str, batch_ids: Sequence[str], tool: str, text: str
+    ) -> None:
+        """Have the batch log say what a model is about to read of these batches."""
+        params = wire.LogShown(adapter_id, list(batch_ids), tool, text)
+        await self._call(params, dict[str, Any])
 
     async def provide_batch(
         self,

@@ -1,14 +1,16 @@
 """The batch log: what was asked, who answered, and exactly what was sent to the model.
 
-One JSON object a line for every effect of the broker, requests and mocks in full. The file is
-private (0600) and rotated by size. A log that cannot be written is reported once and never stops a
-test.
+One JSON object a line for every effect of the broker, requests and mocks in full, and for every
+text that a responder shows its model (``show``): what a model reads is condensed elsewhere, so only
+the responder can say it, and it does before the model reads it. The file is private (0600) and
+rotated by size. A log that cannot be written is reported once and never stops a test.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -16,27 +18,14 @@ from typing import Protocol as Interface
 import msgspec
 
 from mock_mcp.core.broker import Broker, Cancelled, Delivered, Effect, Failed, Reused, Submitted
+from mock_mcp.daemon.events import word_of
 from mock_mcp.wire.json import encode
 
-__all__ = ["BatchLog"]
+__all__ = ["BatchLog", "log_files"]
 
+NAME = "batches.jsonl"
 FILE_BYTES = 10 * 1024 * 1024
 FILES = 5
-
-_WORDS = {
-    "Submitted": "submit",
-    "Reused": "reuse",
-    "Claimed": "claim",
-    "Released": "release",
-    "Expired": "expire",
-    "Rejected": "reject",
-    "Delivered": "provide",
-    "Acknowledged": "acknowledge",
-    "Cancelled": "cancel",
-    "Failed": "fail",
-    "Replaced": "replace",
-    "RunEnded": "end-run",
-}
 
 
 class _Clock(Interface):
@@ -62,7 +51,7 @@ class BatchLog:
         files: int = FILES,
         logger: logging.Logger | None = None,
     ) -> None:
-        self.path = directory / "batches.jsonl"
+        self.path = directory / NAME
         self._file_bytes = file_bytes
         self._files = files
         self._logger = logger or logging.getLogger(__name__)
@@ -77,10 +66,26 @@ class BatchLog:
             return
         entry: dict[str, Any] = {
             "time": clock.iso(clock.now()),
-            "event": _WORDS[type(effect).__name__],
+            "event": word_of(effect),
             "runId": effect.run_id,
             **({"batchId": effect.batch_id} if effect.batch_id else {}),
             **_details(broker, effect),
+        }
+        self._append(encode(entry) + b"\n")
+
+    def write_shown(
+        self, clock: _Clock, adapter_id: str, batch_ids: Sequence[str], tool: str, text: str
+    ) -> None:
+        """Append one line for a text that a model is about to read."""
+        if self._closed:
+            return
+        entry = {
+            "time": clock.iso(clock.now()),
+            "event": "show",
+            "batchIds": batch_ids,
+            "adapterId": adapter_id,
+            "tool": tool,
+            "text": text,
         }
         self._append(encode(entry) + b"\n")
 
@@ -114,10 +119,20 @@ class BatchLog:
             os.close(self._fd)
             self._fd = None
         for number in range(self._files - 1, 0, -1):
-            older = self.path.with_suffix(f".{number}.jsonl")
-            newer = self.path.with_suffix(f".{number - 1}.jsonl") if number > 1 else self.path
+            older, newer = _numbered(self.path, number), _numbered(self.path, number - 1)
             if newer.exists():
                 newer.replace(older)
+
+
+def log_files(directory: Path) -> list[Path]:
+    """Return the files of a batch log that are there, the oldest first and the current one last."""
+    current = directory / NAME
+    numbered = (_numbered(current, number) for number in range(FILES - 1, -1, -1))
+    return [path for path in numbered if path.exists()]
+
+
+def _numbered(current: Path, number: int) -> Path:
+    return current.with_suffix(f".{number}.jsonl") if number else current
 
 
 def _details(broker: Broker, effect: Effect) -> dict[str, Any]:

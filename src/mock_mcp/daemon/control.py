@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from typing import Protocol as Interface
 
+import msgspec
+
 from mock_mcp.core.broker import BatchState, RunState, Status
 from mock_mcp.daemon.gate import NO_CONTRACT, Gate, GateResult
 from mock_mcp.daemon.hub import Hub
@@ -72,6 +74,8 @@ class Control:
             wire.ClaimNextBatch: self.claim_next_batch,
             wire.GetBatch: self.get_batch,
             wire.ListBatches: self.list_batches,
+            wire.ListEvents: self.list_events,
+            wire.LogShown: self.log_shown,
             wire.ProvideBatch: self.provide_batch,
             wire.ReleaseBatch: self.release_batch,
             wire.RenewClaim: self.renew_claim,
@@ -150,6 +154,7 @@ class Control:
             "leaseUntil": self._clock.unix_ms(batch.lease_deadline),
             "attempts": batch.attempts,
             "history": batch.history,
+            **({"logged": True} if self._hub.batch_log is not None else {}),
             **({"used": used} if (used := self._hub.used.of(batch.run_id)) else {}),
         }
 
@@ -165,7 +170,37 @@ class Control:
         """Return batches in order of submission."""
         status = None if params.status is None else Status(params.status)
         batches = self._broker.batches(params.run_id, status)
-        return {"batches": [self._batch_info(batch) for batch in batches]}
+        return {"batches": [self._batch_info(batch, brief=params.brief) for batch in batches]}
+
+    def list_events(self, params: wire.ListEvents) -> Result:
+        """Return what happened after an event, waiting for it if need be."""
+        wait_s = self._wait_s(params.wait_ms)
+        events = self._hub.events
+        # A number beyond the last one is of a daemon that was here before.
+        after = params.after if params.after <= events.last else 0
+
+        def found() -> dict[str, Any]:
+            listed = [
+                msgspec.structs.replace(event, at=self._clock.unix_ms(moment))
+                for moment, event in events.after(after)
+            ]
+            return {"events": listed, "last": events.last}
+
+        if events.last > after or not wait_s:
+            return found()
+        answer: Pending[dict[str, Any]] = Pending()
+        happened = self._hub.when_event(wait_s)
+        happened.then(lambda: answer.resolve(found()))
+        return answer
+
+    def log_shown(self, params: wire.LogShown) -> dict[str, Any]:
+        """Write to the batch log, if there is one, what a model is about to read."""
+        _check_adapter(params.adapter_id, self._hub.limits.id_chars)
+        if self._hub.batch_log is not None:
+            self._hub.batch_log.write_shown(
+                self._clock, params.adapter_id, params.batch_ids, params.tool, params.text
+            )
+        return {"ok": True}
 
     def provide_batch(self, params: wire.ProvideBatch) -> Result:
         """Answer a claimed batch and wait for the test's acknowledgement."""
@@ -341,10 +376,17 @@ class Control:
             test_meta=run.test_meta,
         )
 
-    def _batch_info(self, batch: BatchState) -> dict[str, Any]:
+    def _batch_info(self, batch: BatchState, *, brief: bool = False) -> dict[str, Any]:
         is_answered = batch.status is Status.FULFILLED
         requests = batch.requests.values() if is_answered else batch.wanted
         info = self._view(batch.id, batch.run_id, requests, batch.status, batch.created_at)
+        if brief:
+            info["requests"] = [
+                {"requestId": r.request_id, "endpoint": r.endpoint, "method": r.method}
+                for r in requests
+            ]
+        if rejections := sum(entry.outcome == "rejected" for entry in batch.history):
+            info["rejections"] = rejections
         if batch.claim is not None:
             info["claim"] = ClaimInfo(
                 batch.claim.adapter_id, self._clock.unix_ms(batch.claim.deadline)

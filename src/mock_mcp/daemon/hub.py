@@ -30,6 +30,7 @@ from mock_mcp.core.broker import (
     Submitted,
 )
 from mock_mcp.daemon.batch_log import BatchLog
+from mock_mcp.daemon.events import RecentEvents
 from mock_mcp.daemon.pending import Pending
 from mock_mcp.daemon.used import UsedByRun
 from mock_mcp.errors import MockMcpError
@@ -112,11 +113,13 @@ class Hub:
     ) -> None:
         self.limits = limits
         self.used = UsedByRun(limits)
+        self.events = RecentEvents(limits.recent_events)
         self.clock = clock or Clock()
         self.broker = Broker(limits)
         self.logger = logger or logging.getLogger(__name__)
         self.idle_since: float | None = self.clock.now()
-        self._batch_log = batch_log
+        self.batch_log = batch_log
+        self._watching: set[Pending[None]] = set()
         self._peers: dict[str, Peer] = {}
         self._connections = 0
         self._waiting: dict[Pending[Any], tuple[str | None, Callable[[], Any], Any]] = {}
@@ -150,6 +153,8 @@ class Hub:
             pending.resolve(otherwise)
         for batch_id in list(self._acks):
             self._resolve_acks(batch_id, delivered=False)
+        for watching in list(self._watching):
+            watching.resolve(None)
 
     # -- Waiting -----------------------------------------------------------------------------
 
@@ -178,6 +183,16 @@ class Hub:
             pending.resolve_in(wait_s, otherwise)
         return pending
 
+    def when_event(self, wait_s: float) -> Pending[None]:
+        """Wait until something happens, or the time is up."""
+        pending: Pending[None] = Pending(lambda: self._watching.discard(pending))
+        self._watching.add(pending)
+        if self._closed:
+            pending.resolve(None)
+        else:
+            pending.resolve_in(wait_s, None)
+        return pending
+
     def settle_delivery(self, batch_id: str) -> Pending[bool]:
         """Settle after a batch was provided; the outcome says whether its test has the result.
 
@@ -199,10 +214,13 @@ class Hub:
         """Carry out the broker's effects and set the timer for its next deadline."""
         while effects := self.broker.take_effects():  # those who are woken make new ones
             for effect in effects:
-                if self._batch_log is not None:
-                    self._batch_log.write(self.clock, self.broker, effect)
+                if self.batch_log is not None:
+                    self.batch_log.write(self.clock, self.broker, effect)
+                self.events.note(self.clock.now(), effect)
                 self._apply(effect)
             self._serve_waiting()
+            for watching in list(self._watching):
+                watching.resolve(None)
         if not self.broker.runs and self.idle_since is None:
             self.idle_since = self.clock.now()
         self._set_timer()

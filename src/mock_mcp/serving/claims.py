@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from mock_mcp.errors import (
@@ -77,6 +77,7 @@ class HeldClaim:
         self.provided: Provided | None = None
         self.released = False
         self.ended = False
+        self.logged = False
         self.keeper: asyncio.Task[None] | None = None
 
     def take(self, daemon: Daemon, claim: Claim) -> None:
@@ -85,6 +86,7 @@ class HeldClaim:
         self.live_token = claim.claim_token
         self.tokens.add(claim.claim_token)
         self.provided = None
+        self.logged = claim.logged
         self.requests = {request["requestId"]: request for request in claim.requests}
 
     def is_of(self, daemon: Daemon, claim: Claim) -> bool:
@@ -339,6 +341,29 @@ class Claims:
         if held is not None:
             giving = self._start(self._give_back(held, reason))
             await asyncio.wait((giving,), timeout=self._times.close_s)
+
+    async def log_shown(self, batch_ids: Iterable[str], tool: str, text: str) -> None:
+        """Tell the daemons that keep a batch log what a model is about to read of their batches.
+
+        A failure is only reported: no log may keep an answer from its test.
+
+        Args:
+            batch_ids: Batches that were claimed here; others are left out.
+            tool: What shows it.
+            text: All of it, word for word.
+        """
+        known = (self._held.get(batch_id) for batch_id in batch_ids)
+        of_project: dict[str, list[str]] = {}
+        for held in known:
+            if held is not None and held.logged:
+                of_project.setdefault(held.info.project_id, []).append(held.batch_id)
+        for project_id, ids in of_project.items():
+            try:
+                async with asyncio.timeout(self._times.patience_s):
+                    daemon = await self._router.daemon(project_id)
+                    await daemon.client.log_shown(self.adapter_id, ids, tool, text)
+            except (MockMcpError, OSError) as exc:
+                self._logger.warning("the batch log does not say what was shown: %s", exc)
 
     def batch(self, batch_id: str) -> tuple[DaemonInfo, dict[str, dict[str, Any]]] | None:
         """Return the daemon and the requests, by id, of a batch claimed here, else None."""

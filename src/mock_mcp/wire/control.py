@@ -20,7 +20,9 @@ __all__ = [
     "GetBatch",
     "GetStatus",
     "ListBatches",
+    "ListEvents",
     "ListRuns",
+    "LogShown",
     "Params",
     "ProvideBatch",
     "ReleaseBatch",
@@ -103,10 +105,27 @@ class WaitForBatch(Params, frozen=True):
 
 
 class ListBatches(Params, frozen=True):
-    """Read batches, of one run or one status if given."""
+    """Read batches, of one run or one status if given; ``brief`` leaves metadata and bodies out."""
 
     run_id: str | None = None
     status: BatchStatus | None = None
+    brief: bool = False
+
+
+class ListEvents(Params, frozen=True):
+    """Read what happened after the event ``after``, waiting for it at most ``wait_ms``."""
+
+    after: int = 0
+    wait_ms: float = 0
+
+
+class LogShown(Params, frozen=True):
+    """Have the batch log say what a model is about to read of these batches."""
+
+    adapter_id: str
+    batch_ids: list[str]
+    tool: str
+    text: str
 
 
 class Shutdown(Params, frozen=True):
@@ -123,6 +142,8 @@ _METHODS: Mapping[str, type[Params]] = {
     "renewClaim": RenewClaim,
     "waitForBatch": WaitForBatch,
     "listBatches": ListBatches,
+    "listEvents": ListEvents,
+    "logShown": LogShown,
     "shutdown": Shutdown,
 }
 METHOD_OF: Mapping[type[Params], str] = {cls: name for name, cls in _METHODS.items()}
