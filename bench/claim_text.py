@@ -1,25 +1,24 @@
 """What an assistant reads of a batch of 50 requests, in characters, beside their raw metadata.
 
-    python bench/claim_text.py [--json] [--specs DIR]
-
 Everything is real: a daemon, a test client, an adapter and an MCP client in this process. Each row
 is one batch of 50 ``GET`` requests; "raw" is the JSON of the requests with the response schema in
-the metadata of each, as a client sends it that has no contract gate. Wanted: at most 25 %.
+the metadata of each, as a client sends it that has no contract gate.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mcp import Client
 from mcp_types import TextContent
 
+from bench.project import SPECS
+from bench.report import Row, Size
 from mock_mcp import connect
 from mock_mcp.adapter.server import Adapter
 from mock_mcp.contract.document import DocumentSource
@@ -28,9 +27,7 @@ from mock_mcp.contract.gate import Contracts
 from mock_mcp.daemon.server import MockMcpDaemon
 from mock_mcp.limits import Limits
 
-SPECS = Path(__file__).parents[1].parent / "shared" / "specs"
 REQUESTS = 50
-WANTED = 0.25
 WAIT_MS = 30_000
 
 APIS: dict[str, Callable[[int], str]] = {
@@ -81,16 +78,19 @@ async def read(document: Path | None, urls: list[str], metadata: dict[str, Any] 
     return content.text
 
 
-async def rows(specs: Path) -> list[dict[str, Any]]:
-    found = []
+def rows(size: Size) -> Iterator[Row]:
+    """Each API, with the contract from the project's document and from the requests."""
     for name, url_of in APIS.items():
-        document, urls = specs / name, [url_of(n) for n in range(REQUESTS)]
+        if not (SPECS / name).exists():
+            print(f"  {name} is not there: left out is what is read of it")
+            continue
+        document, urls = SPECS / name, [url_of(n) for n in range(REQUESTS)]
         metadata = {"schema": schema_of(document, urls[0]), "instructions": "A public repository."}
         raw = [
             {"requestId": f"r{n}", "endpoint": url, "method": "GET", "metadata": metadata}
             for n, url in enumerate(urls, 1)
         ]
-        chars, once = len(compact(raw)), len(compact(metadata["schema"]))
+        chars = len(compact(raw))
         cases = {
             "schema in every request's metadata": (None, metadata),
             "document of the project": (document, None),
@@ -98,40 +98,6 @@ async def rows(specs: Path) -> list[dict[str, Any]]:
         if chars > Limits().frame_bytes:
             del cases["schema in every request's metadata"]  # a client sends that in pieces
         for case, (registered, given) in cases.items():
-            text = await read(registered, urls, given)
-            found.append(
-                {
-                    "api": name,
-                    "case": case,
-                    "raw_chars": chars,
-                    "raw_schema_chars": once,
-                    "read_chars": len(text),
-                    "read_over_raw": len(text) / chars,
-                    "read_over_raw_schema": len(text) / once,
-                }
-            )
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--specs", type=Path, default=SPECS)
-    options = parser.parse_args()
-    if not options.specs.is_dir():
-        parser.exit(1, f"the published documents are not at {options.specs}; name them: --specs\n")
-    found = asyncio.run(rows(options.specs))
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    print(f"{'api':16} {'contract from':35} {'raw':>11} {'schema once':>11} {'read':>7}  of raw")
-    for row in found:
-        print(
-            f"{row['api']:16} {row['case']:35} {row['raw_chars']:11,} "
-            f"{row['raw_schema_chars']:11,} {row['read_chars']:7,}  {row['read_over_raw']:.2%}"
-            f"{'' if row['read_over_raw'] <= WANTED else '  TOO MUCH'}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+            text = asyncio.run(read(registered, urls, given))
+            what = f"{name}, {case}"
+            yield Row(what, [len(text)], "raw requests", [chars], "characters", 0.25)

@@ -1,39 +1,29 @@
-"""What replay costs beside its neighbours, in one process, and what the unused plugin costs pytest.
+"""What replay costs a call, beside the field's other tools in the same process.
 
-    python bench/replay.py [--json] [--rounds N] [--quick]
-
-Every row is one test's worth of calls: entering the tool, as many GETs as the row says (each
-another URL, each answered with the same 100 bytes of JSON, read with ``.json()``), leaving it. The
-figure is microseconds a call. mock-mcp reads a recording and checks every call and every answer
-against an OpenAPI document, which the tests of a pytest session share (``intercept()``, without
-pytest, reads the document for each block); vcrpy reads a cassette; the others answer from a list in
-memory and check nothing. The bare client, with a transport that returns a constant, is the floor.
-Tools that are not installed are left out, saying so. The works take turns; medians, and the range.
-
-Start-up is the wall time of ``pytest`` on one empty test, in pairs: with the plugin, and with
-``-p no:mock_mcp``.
+A round is one test: entering the tool, as many GETs as the row says (each another URL, each
+answered with the same 100 bytes of JSON, read with ``.json()``), leaving it. mock-mcp reads a
+recording and checks every call and every answer against an OpenAPI document, which the tests of a
+pytest session share; vcrpy reads a cassette; the others answer from a list in memory and check
+nothing. The target is set against the fastest of the others.
 """
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import gc
-import importlib.util
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 import mock_mcp
+from bench.project import is_installed, left_out
+from bench.report import Row, Size
 from mock_mcp.interceptors import install
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
@@ -46,7 +36,8 @@ TESTS = (1, 20, 200)
 """Calls of a test: one pays for entering alone, many show what a call costs."""
 
 Enter = Callable[[], AbstractContextManager[Any]]
-Get = Callable[[str], Any]
+Calls = Callable[[list[str]], list[Any]]
+"""Gets every URL in turn and returns the decoded answers."""
 
 
 def urls(count: int) -> list[str]:
@@ -95,11 +86,6 @@ def ours(place: Path, count: int) -> Enter:
     return enter
 
 
-def ours_alone(place: Path, count: int) -> Enter:
-    name = recorded(place, count)
-    return lambda: mock_mcp.intercept(name, file=str(place / "bench.py"), mode="none")
-
-
 def vcrpy(place: Path, count: int) -> Enter:
     import vcr
 
@@ -137,22 +123,29 @@ def respx(place: Path, count: int) -> Enter:
 
 
 def pytest_httpx(place: Path, count: int) -> Enter:
+    import httpx
     from pytest_httpx import HTTPXMock
     from pytest_httpx._options import _HTTPXMockOptions
 
     @contextmanager
     def enter() -> Iterator[None]:  # what its fixture does
         mock = HTTPXMock(_HTTPXMockOptions())
-        before = httpx.HTTPTransport.handle_request
-        httpx.HTTPTransport.handle_request = (
-            lambda transport, request: mock._handle_request(transport, request)  # noqa: PLW0108
+        sync, asynchronous = httpx.HTTPTransport, httpx.AsyncHTTPTransport
+        before = sync.handle_request, asynchronous.handle_async_request
+
+        async def handle(transport: Any, request: Any) -> Any:
+            return await mock._handle_async_request(transport, request)
+
+        sync.handle_request = lambda transport, request: mock._handle_request(  # noqa: PLW0108
+            transport, request
         )
+        asynchronous.handle_async_request = handle
         try:
             for url in urls(count):
                 mock.add_response(url=url, json=PET)
             yield
         finally:
-            httpx.HTTPTransport.handle_request = before
+            sync.handle_request, asynchronous.handle_async_request = before
 
     return enter
 
@@ -170,157 +163,140 @@ def responses(place: Path, count: int) -> Enter:
     return enter
 
 
-def httpx_get() -> Get:
-    return httpx.Client().get
+def aioresponses(place: Path, count: int) -> Enter:
+    import aioresponses
+
+    @contextmanager
+    def enter() -> Iterator[None]:
+        with aioresponses.aioresponses() as mock:
+            for url in urls(count):
+                mock.get(url, payload=PET)
+            yield
+
+    return enter
 
 
-def requests_get() -> Get:
+# -- The libraries ----------------------------------------------------------------------------
+
+
+@contextmanager
+def with_httpx() -> Iterator[Calls]:
+    import httpx
+
+    with httpx.Client() as client:
+        yield lambda wanted: [client.get(url).json() for url in wanted]
+
+
+@contextmanager
+def with_async_httpx() -> Iterator[Calls]:
+    import httpx
+
+    with asyncio.Runner() as runner:
+        client = httpx.AsyncClient()
+
+        async def get_all(wanted: list[str]) -> list[Any]:
+            return [(await client.get(url)).json() for url in wanted]
+
+        yield lambda wanted: runner.run(get_all(wanted))
+        runner.run(client.aclose())
+
+
+@contextmanager
+def with_requests() -> Iterator[Calls]:
     import requests
 
-    return requests.Session().get
+    with requests.Session() as session:
+        yield lambda wanted: [session.get(url).json() for url in wanted]
 
 
-def floor_get() -> Get:
-    body = json.dumps(PET).encode()
-    headers = {"content-type": "application/json"}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, content=body))
-    return httpx.Client(transport=transport).get
+@contextmanager
+def with_aiohttp() -> Iterator[Calls]:
+    import aiohttp
+
+    async def open_session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    with asyncio.Runner() as runner:
+        session = runner.run(open_session())
+
+        async def get_all(wanted: list[str]) -> list[Any]:
+            found = []
+            for url in wanted:
+                async with session.get(url) as response:
+                    found.append(await response.json())
+            return found
+
+        yield lambda wanted: runner.run(get_all(wanted))
+        runner.run(session.close())
 
 
-ROWS: dict[str, list[tuple[str, Callable[[Path, int], Enter] | None, Callable[[], Get]]]] = {
-    "httpx": [
-        ("mock-mcp", ours, httpx_get),
-        ("intercept()", ours_alone, httpx_get),
-        ("vcrpy", vcrpy, httpx_get),
-        ("respx", respx, httpx_get),
-        ("pytest-httpx", pytest_httpx, httpx_get),
-        ("bare", None, floor_get),
-    ],
-    "requests": [
-        ("mock-mcp", ours, requests_get),
-        ("vcrpy", vcrpy, requests_get),
-        ("responses", responses, requests_get),
-    ],
+LIBRARIES: dict[
+    str, tuple[str, Callable[[], AbstractContextManager[Calls]], list[Callable[[Path, int], Enter]]]
+] = {
+    "httpx": ("httpx", with_httpx, [vcrpy, respx, pytest_httpx]),
+    "httpx, async": ("httpx", with_async_httpx, [vcrpy, respx, pytest_httpx]),
+    "requests": ("requests", with_requests, [vcrpy, responses]),
+    "aiohttp": ("aiohttp", with_aiohttp, [vcrpy, aioresponses]),
 }
-MODULES = {
-    "bare": "httpx",
-    "intercept()": "mock_mcp",
-    "mock-mcp": "mock_mcp",
-    "pytest-httpx": "pytest_httpx",
-    "vcrpy": "vcr",
-}
-
-
-def is_installed(tool: str) -> bool:
-    return importlib.util.find_spec(MODULES.get(tool, tool)) is not None
+MODULES = {"vcrpy": "vcr"}
 
 
 # -- Measuring --------------------------------------------------------------------------------
 
 
-def once(enter: Enter, get: Get, wanted: list[str]) -> float:
+def rows(size: Size) -> Iterator[Row]:
+    """Each library, with each rival and the fastest of them."""
+    rounds = size.of(31, 2)
+    for library, (module, calls_of, tools) in LIBRARIES.items():
+        if not is_installed(module):
+            left_out(module, f"replay with {library}")
+            continue
+        rivals = []
+        for tool in tools:
+            if is_installed(MODULES.get(tool.__name__, tool.__name__)):
+                rivals.append(tool)
+            else:
+                left_out(tool.__name__, f"{library} with it")
+        for count in TESTS:
+            with tempfile.TemporaryDirectory(prefix="mm") as directory, calls_of() as calls:
+                entries = {
+                    tool.__name__: tool(Path(directory).resolve(), count)
+                    for tool in (ours, *rivals)
+                }
+                yield from beside(library, calls, entries, urls(count), rounds)
+
+
+def beside(
+    library: str, calls: Calls, entries: dict[str, Enter], wanted: list[str], rounds: int
+) -> Iterator[Row]:
+    times: dict[str, list[float]] = {}
+    for name, enter in entries.items():
+        try:
+            once(enter, calls, wanted)  # imports, patches, caches
+        except TypeError as exc:  # made for another version of the library
+            print(f"  {name} does not work with this {library}: {exc}", file=sys.stderr)
+        else:
+            times[name] = []
+    for _ in range(rounds):
+        for name, kept in times.items():
+            kept.append(once(entries[name], calls, wanted) / len(wanted) * 1e6)
+    mine = times.pop("ours")
+    fastest = min((name for name in times if name != "vcrpy"), key=median_of(times), default=None)
+    for name, theirs in times.items():
+        target = {"vcrpy": 1.0, fastest: 1.2}.get(name)
+        yield Row(f"{library}, {len(wanted)} a test, a call", mine, name, theirs, "us", target)
+
+
+def median_of(times: dict[str, list[float]]) -> Callable[[str], float]:
+    return lambda name: statistics.median(times[name])
+
+
+def once(enter: Enter, calls: Calls, wanted: list[str]) -> float:
     """Return seconds of one test."""
     gc.collect()
     start = time.perf_counter()
     with enter():
-        for url in wanted:
-            answer = get(url).json()
+        answers = calls(wanted)
     took = time.perf_counter() - start
-    assert answer == PET
+    assert answers[-1] == PET
     return took
-
-
-def replaying(library: str, count: int, rounds: int, place: Path) -> list[dict[str, Any]]:
-    wanted = urls(count)
-    works = [
-        (tool, prepare(place, count) if prepare else nullcontext, get_of())
-        for tool, prepare, get_of in ROWS[library]
-        if is_installed(tool)
-    ]
-    times: dict[str, list[float]] = {tool: [] for tool, _, _ in works}
-    for _, enter, get in works:
-        once(enter, get, wanted)  # imports, patches, caches
-    for _ in range(rounds):
-        for tool, enter, get in works:
-            times[tool].append(once(enter, get, wanted) / count * 1e6)
-    return [
-        {"library": library, "calls": count, "tool": tool, **figures(values)}
-        for tool, values in times.items()
-    ]
-
-
-def figures(values: list[float]) -> dict[str, Any]:
-    return {"median": statistics.median(values), "range": [min(values), max(values)]}
-
-
-def starting(rounds: int, place: Path) -> list[dict[str, Any]]:
-    """Return milliseconds of pytest with and without the plugin, and of the pairs' difference."""
-    directory = place / "start"
-    directory.mkdir()
-    (directory / "pytest.ini").write_text("[pytest]\n")
-    (directory / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-
-    def run(*arguments: str) -> float:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        start = time.perf_counter()
-        subprocess.run(command, cwd=directory, env=env, check=True, capture_output=True)
-        return (time.perf_counter() - start) * 1e3
-
-    run(), run("-p", "no:mock_mcp")
-    pairs = []
-    for number in range(rounds):  # each goes first as often as the other
-        order = ((), ("-p", "no:mock_mcp"))
-        took = [run(*order[(number + turn) % 2]) for turn in range(2)]
-        pairs.append(took if number % 2 == 0 else took[::-1])
-    return [
-        {"what": "pytest, plugin unused", **figures([one for one, _ in pairs])},
-        {"what": "pytest -p no:mock_mcp", **figures([other for _, other in pairs])},
-        {"what": "difference of the pairs", **figures([one - other for one, other in pairs])},
-    ]
-
-
-def main() -> None:
-    """Print the tables, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--quick", action="store_true", help="few rounds: it still runs")
-    options = parser.parse_args()
-    rounds = 3 if options.quick else options.rounds
-    absent = sorted({tool for row in ROWS.values() for tool, *_ in row if not is_installed(tool)})
-    with tempfile.TemporaryDirectory(prefix="mock-mcp-bench-") as directory:
-        place = Path(directory).resolve()
-        replays = [
-            found
-            for library in ROWS
-            if is_installed(library)
-            for count in TESTS
-            for found in replaying(library, count, rounds, place)
-        ]
-        starts = starting(max(3, rounds // 2), place)
-    if options.json:
-        print(json.dumps({"replay": replays, "start": starts, "absent": absent}, indent=2))
-        return
-    print(f"Replay, microseconds a call: median (range) of {rounds} rounds")
-    for r in replays:
-        mine = next(
-            m["median"]
-            for m in replays
-            if (m["library"], m["calls"], m["tool"]) == (r["library"], r["calls"], "mock-mcp")
-        )
-        spread = "({:.0f} to {:.0f})".format(*r["range"])
-        what = f"{r['library']}, {r['calls']} calls"
-        print(
-            f"  {what:22} {r['tool']:13} {r['median']:8.0f} {spread:18}"
-            f" mock-mcp takes {mine / r['median']:.2f} of it"
-        )
-    print("Start-up, milliseconds: median (range)")
-    for r in starts:
-        print("  {:25} {:7.1f} ({:.1f} to {:.1f})".format(r["what"], r["median"], *r["range"]))
-    for tool in absent:
-        print(f"{tool} is not installed: left out")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,47 @@
+"""What the package costs whoever does not use it: the import, and pytest with the plugin idle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.project import wall_ms
+from bench.report import Row, Size, alternate
+
+NEW_MODULES = """
+import json, sys
+before = set(sys.modules)
+import mock_mcp
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(new - set(sys.stdlib_module_names))))
+"""
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Pairs of processes, with and without."""
+    pairs = size.of(30, 2)
+    ours, theirs = alternate(
+        pairs, lambda: wall_ms("-c", "import mock_mcp"), lambda: wall_ms("-c", "pass")
+    )
+    imported = subprocess.run(
+        [sys.executable, "-c", NEW_MODULES], check=True, capture_output=True, text=True
+    )
+    note = f"imports, beyond the standard library: {', '.join(json.loads(imported.stdout))}"
+    yield Row(
+        "import mock_mcp", ours, "bare interpreter", theirs, "ms", 10, "difference", note=note
+    )
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "pytest.ini").write_text("[pytest]\n")
+        (place / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+        command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+        ours, theirs = alternate(
+            pairs,
+            lambda: wall_ms(*command, cwd=place),
+            lambda: wall_ms(*command, "-p", "no:mock_mcp", cwd=place),
+        )
+    yield Row("pytest, plugin unused", ours, "without it", theirs, "ms", 10, "difference")
