@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
@@ -118,6 +119,8 @@ class Engine:
             # Rises with every attempt, and over the clients that use this run id in turn, whatever
             # happens to the wall clock: processes of one machine share the monotonic one.
             first_session=time.monotonic_ns() // 1_000_000,
+            # A daemon may still keep what another client of this run asked for.
+            batch_prefix=f"{secrets.token_hex(3)}-",
         )
         self._loop = asyncio.new_event_loop()
 

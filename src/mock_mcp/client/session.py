@@ -100,6 +100,7 @@ class Session:
         on_failure: Told each ticket that will not be answered, and why.
         on_error: Told the text of an ``ERROR`` message.
         first_session: The number of the first connection attempt.
+        batch_prefix: What tells this session's batch ids from those of another client of the run.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Session:
         on_failure: Callable[[Ticket, MockMcpError], None],
         on_error: Callable[[str], None],
         first_session: int = 1,
+        batch_prefix: str = "",
     ) -> None:
         self.run_id = run_id
         self.ready = False
@@ -126,6 +128,7 @@ class Session:
         self._on_failure = on_failure
         self._on_error = on_error
         self._batches: dict[str, dict[str, Ticket]] = {}
+        self._batch_prefix = batch_prefix
         self._batch_number = 0
         self._session = first_session - 1
         self._named: set[str] = set()
@@ -163,7 +166,7 @@ class Session:
         frames = []
         for group in self._split(tickets):
             self._batch_number += 1
-            batch_id = f"batch:{self.run_id}:{self._batch_number}"
+            batch_id = f"batch:{self.run_id}:{self._batch_prefix}{self._batch_number}"
             for ticket in group:
                 ticket.batch_id = batch_id
             self._batches[batch_id] = {ticket.request_id: ticket for ticket in group}

@@ -246,6 +246,14 @@ class BatchState:
         self.fulfilling_token: str | None = None
         self.adapter_id: str | None = None
 
+    def is_same(self, requests: Iterable[MockRequest]) -> bool:
+        """Tell whether those of these requests that are still waited for are what they were."""
+        return all(
+            bytes(request.json) == bytes(self.requests[request.request_id].json)
+            for request in requests
+            if request.request_id in self.requests
+        )
+
     @property
     def wanted(self) -> tuple[MockRequest, ...]:
         """The requests a responder must answer: those without an answer given before."""
@@ -583,6 +591,7 @@ class Broker:
                 known.run_id != run_id
                 or not ids <= known.requests.keys() | known.cancelled
                 or ids.isdisjoint(known.requests)
+                or not known.is_same(requests)
             ):
                 raise InvalidParams(
                     f"batchId {batch_id!r} is taken by a batch with other requests."

@@ -517,8 +517,13 @@ class Claims:
         """Run what must come to its end whoever stops waiting for it; `close` waits for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved: nobody may be waiting for it any more
 
     def _taken(self, held: HeldClaim) -> ClaimMismatch:
         return ClaimMismatch(

@@ -28,7 +28,12 @@ ACK = {"type": "HELLO_ACK", "runId": "run", "protocol": 1, "capabilities": ["ack
 class Harness:
     """A session whose outcomes are written down."""
 
-    def __init__(self, limits: Limits | None = None, test_meta: TestMeta | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        test_meta: TestMeta | None = None,
+        batch_prefix: str = "",
+    ) -> None:
         self.answers: list[tuple[str, Mock]] = []
         self.failures: list[tuple[str, MockMcpError]] = []
         self.errors: list[str] = []
@@ -41,6 +46,7 @@ class Harness:
             on_answer=lambda ticket, mock: self.answers.append((ticket.request_id, mock)),
             on_failure=lambda ticket, error: self.failures.append((ticket.request_id, error)),
             on_error=self.errors.append,
+            batch_prefix=batch_prefix,
         )
 
     def hello(self) -> dict[str, Any]:
@@ -134,6 +140,14 @@ def test_each_batch_has_an_id_of_its_own(attached):
     batch_ids = [attached.submit(ticket(str(n)))[0]["batchId"] for n in range(5)]
     assert len(set(batch_ids)) == 5
     assert all(each.startswith("batch:run:") for each in batch_ids)
+
+
+def test_two_clients_of_one_run_have_no_batch_id_in_common():
+    first, second = (Harness(batch_prefix=prefix) for prefix in ("a-", "b-"))
+    first.submit(ticket())
+    second.submit(ticket())
+    assert first.hello()["openBatches"] == ["batch:run:a-1"]
+    assert second.hello()["openBatches"] == ["batch:run:b-1"]
 
 
 def test_a_result_resolves_each_request_with_its_own_mock(attached):

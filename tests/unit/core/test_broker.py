@@ -537,6 +537,16 @@ def test_a_resubmission_with_other_requests_is_refused(ids, state):
         broker.submit(5.0, "r", requests(*ids), "batch:r:1")
 
 
+def test_a_request_of_the_same_id_that_asks_for_something_else_does_not_join():
+    """Two clients of one run number alike; neither may get the answer of the other's request."""
+    broker = connected("r")
+    broker.submit(0.0, "r", requests("p"), "batch:r:1")
+    broker.take_effects()
+    other = [MockRequest("p", "https://api.test/p", "GET", msgspec.Raw(b'{"body":1}'))]
+    with refuses(broker, InvalidParams, "other requests"):
+        broker.submit(1.0, "r", other, "batch:r:1")
+
+
 @pytest.mark.parametrize("state", ["claimed", "answered"])
 def test_a_resubmission_of_nothing_but_cancelled_requests_is_refused(state):
     broker = {"claimed": with_claim, "answered": answered}[state]()
