@@ -18,6 +18,7 @@ from mock_mcp.runtime.launch import find_daemon
 from mock_mcp.runtime.project import Project
 from mock_mcp.types import DaemonInfo, Mock
 from support.plugin import PluginProject, ScriptedAssistant, assistant, tests
+from support.privileges import unprivileged
 from support.ws import HANG_S, eventually
 
 pytest_plugins = ["pytester"]
@@ -402,18 +403,19 @@ def test_a_recording_that_cannot_be_written_fails_the_test_by_name(tests: Plugin
     assert not frames(result.text)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
 def test_a_read_only_directory_leaves_the_old_recording(tests: PluginProject) -> None:
     tests.write(ONE)
     tests.record()
     before = tests.recordings()
+    tests.write(ONE.replace("user()", "user(2)"))
     directory = tests.path / "__mocks__/test_app"
     directory.chmod(0o500)
     try:
-        result = tests.run(*EXAMPLE, "--mock-mode=rewrite")
+        result = tests.spawn(*EXAMPLE, "--mock-mode=rewrite", before=unprivileged())
     finally:
         directory.chmod(0o700)
-    assert "cannot be written" in result.text
+    assert result.outcomes() == {"passed": 1, "errors": 1}, result.text
+    assert "__mocks__/test_app/test_one.json: The recording cannot be written" in result.text
     assert tests.recordings() == before
 
 

@@ -132,6 +132,35 @@ def test_a_group_of_xdist_does_not_move_a_recording(tests: PluginProject) -> Non
     assert result.outcomes() == {"passed": 1}, result.text
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_an_assistant_is_asked_on_every_loop(
+    tests: PluginProject, assistant: ScriptedAssistant, loop: str
+) -> None:
+    tests.write(f"""
+        import anyio
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["{loop}"])
+        async def test_one(mock_mcp, anyio_backend):
+            names = []
+            async with httpx.AsyncClient() as client, anyio.create_task_group() as group:
+                async def ask(n):
+                    answer = await client.get(f"https://api.test/users/{{n}}")
+                    names.append(answer.json()["name"])
+                for n in range(3):
+                    group.start_soon(ask, n)
+            names.append((await mock_mcp.request_mock_async("https://api.test/users/3")).data["name"])
+            await mock_mcp.wait_for_pending_requests_async()
+            assert len(set(names)) == 4
+    """)
+    asked = tests.run(MOCK_MCP="1")
+    assert asked.outcomes() == {"passed": 1}, asked.text
+    assert len(assistant.asked) == 4
+    replayed = tests.run()
+    assert replayed.outcomes() == {"passed": 1}, replayed.text
+    assert "4 replayed" in replayed.text
+
+
 # -- Tests that do not pass -------------------------------------------------------------------
 
 NOT_PASSING = {

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +132,10 @@ class PluginProject:
     def environment(self, **env: str) -> dict[str, str]:
         return {**os.environ, "COLUMNS": "120", **env}
 
-    def spawn(self, *arguments: str, **env: str) -> Result:
-        """Run pytest in a process of its own."""
+    def spawn(self, *arguments: str, before: Sequence[str] = (), **env: str) -> Result:
+        """Run pytest in a process of its own; ``before`` comes before the command."""
         ended = subprocess.run(
-            self.command(*arguments),
+            [*before, *self.command(*arguments)],
             cwd=self.path,
             env=self.environment(**env),
             capture_output=True,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from mock_mcp.exchange import Exchange, FailureKind, HttpRequest, HttpResponse, TransportFailure
+from mock_mcp.runtime.loops import in_asyncio, in_thread
 
 __all__ = ["answer", "answer_async", "wait"]
 
@@ -46,19 +46,8 @@ async def answer_async(
 
     On an event loop other than asyncio's (trio) the exchange's blocking side runs in a thread.
     """
-    if not _in_asyncio():
-        import anyio
-        import anyio.to_thread
-
-        # A limiter for each call: requests that wait for one batch must not queue for threads.
-        return await anyio.to_thread.run_sync(
-            answer,
-            exchange,
-            request,
-            timeout_s,
-            abandon_on_cancel=True,
-            limiter=anyio.CapacityLimiter(1),
-        )
+    if not in_asyncio():
+        return await in_thread(answer, exchange, request, timeout_s)
     response = await exchange.handle_async(request)
     if response.delay_s > 0:
         import asyncio
@@ -74,14 +63,3 @@ def _pause(delay_s: float, timeout_s: float | None) -> tuple[float, bool]:
     if timeout_s is not None and delay_s > timeout_s:
         return max(timeout_s, 0.0), True
     return delay_s, False
-
-
-def _in_asyncio() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

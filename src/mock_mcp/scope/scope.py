@@ -57,6 +57,7 @@ from mock_mcp.recordings.miss import (
 from mock_mcp.recordings.paths import Place
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import Promoted, RecordingFile
+from mock_mcp.runtime.loops import in_asyncio, in_thread
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
@@ -260,7 +261,9 @@ class Scope:
 
     async def wait_for_pending_requests_async(self) -> None:
         """Wait as `wait_for_pending_requests` does, from async code."""
-        if self._client is not None and self._client.is_connected:
+        if not in_asyncio():
+            await in_thread(self.wait_for_pending_requests)
+        elif self._client is not None and self._client.is_connected:
             await (await self._client.asynchronous()).wait_for_pending_requests()
 
     # -- What the interceptors ask (mock_mcp.exchange.Exchange) ------------------------------------
@@ -515,6 +518,8 @@ class Scope:
             return self._client.sync().ask(self._fields(call), self.settings.timeout_s)
 
     async def _ask_async(self, call: Call) -> Mock:
+        if not in_asyncio():
+            return await in_thread(self._ask, call)
         assert self._client is not None
         with self._noted, self._asking:
             client = await self._client.asynchronous()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from mock_mcp.contract.document import DocumentSource
+from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.gate import Contracts
 from mock_mcp.recordings.drift import Fit, judge
 from mock_mcp.recordings.format import (
@@ -105,6 +106,17 @@ def test_another_host_is_not_checked(contracts):
 
 def test_a_call_whose_schema_is_in_the_test_is_not_checked(contracts):
     assert judge(recorded(url="/user", contract="0123"), contracts).outcome == "unchecked"
+
+
+def test_an_answer_that_no_schema_can_judge_is_said(tmp_path):
+    answers = {"201": {"content": {"application/json": {"schema": {"$ref": "#/gone"}}}}}
+    paths = {"/users": {"post": {"responses": answers}}}
+    servers = [{"url": "https://api.test"}]
+    document = {"openapi": "3.1.0", "servers": servers, "paths": paths}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json")])
+    with pytest.raises(ContractDocumentError, match="gone"):
+        judge(recorded(), contracts)
 
 
 def test_a_recorded_failure_is_judged_by_its_call_alone(contracts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, is_
 from mock_mcp.recordings.match import Matching
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile, read_recording
+from support.privileges import unprivileged
 from unit.recordings.calls import Test, answered, call
 
 USERS, ORDERS = call("https://api.test/users"), call("https://api.test/orders")
@@ -339,17 +339,33 @@ def test_a_place_that_cannot_be_written_is_named(test: Test) -> None:
     assert run.staged == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
+WRITE = """
+import sys
+from pathlib import Path
+from mock_mcp.recordings.errors import RecordingError
+from mock_mcp.recordings.format import *
+from mock_mcp.recordings.store import RecordingFile
+
+run = RecordingFile(Path(sys.argv[1]), "test_shop.py::test_buy")
+request = RecordedRequest("GET", "https://api.test/other")
+run.stage(RecordedInteraction(request, "ai", RecordedResponse(200, {}, 2)))
+try:
+    run.promote("none")
+except RecordingError as error:
+    print(error)
+"""
+
+
 def test_a_read_only_directory_keeps_the_old_recording(test: Test) -> None:
     text = test.record(answered(USERS, 1))
+    command = [*unprivileged(), sys.executable, "-c", WRITE, str(test.path)]
     test.path.parent.chmod(0o500)
     try:
-        run = test.open()
-        run.stage(answered(USERS, 2))
-        with pytest.raises(RecordingError, match="previous recording is unchanged"):
-            run.promote("none")
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     finally:
         test.path.parent.chmod(0o700)
+    told = "cannot be written (Permission denied); the previous recording is unchanged"
+    assert f"{test.path}: The recording {told}" in done.stdout
     assert test.path.read_bytes() == text
 
 
