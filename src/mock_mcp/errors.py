@@ -78,7 +78,7 @@ class DroppedValueWarning(UserWarning):
 
 
 class ContractWarning(UserWarning):
-    """A request breaks its contract where the mode is ``warn``."""
+    """A request or an answer breaks its contract where the mode is ``warn``."""
 
 
 # -- The control channel and the broker (DESIGN section 4) ------------------------------------
@@ -168,7 +168,7 @@ class ContractViolation(MockMcpError):
     """
 
     code = "contract-violation"
-    rpc_code = -32004
+    rpc_code: ClassVar[int | None] = -32004
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import contextlib
 import enum
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,6 +33,8 @@ __all__ = [
     "HttpResponse",
     "NetworkBlocked",
     "Origin",
+    "Send",
+    "SendAsync",
     "TransportFailure",
     "UnusableMock",
     "bypass",
@@ -613,10 +615,7 @@ _bypassed: ContextVar[bool] = ContextVar("mock_mcp_bypassed", default=False)
 
 @contextlib.contextmanager
 def bypass() -> Iterator[None]:
-    """Let every call of this context (thread or task) through, to the network too.
-
-    An exchange that calls the real API does it inside.
-    """
+    """Let every call of this context (thread or task) through, to the network too."""
     token = _bypassed.set(True)
     try:
         yield
@@ -627,6 +626,15 @@ def bypass() -> Iterator[None]:
 def is_bypassed() -> bool:
     """Tell whether the calling context is inside `bypass`."""
     return _bypassed.get()
+
+
+Send = Callable[[], HttpResponse]
+"""Really makes a call, by the means of the library that was about to; raises that library's errors.
+
+The response is the wire's, in one piece: complete, still content-encoded.
+"""
+
+SendAsync = Callable[[], Coroutine[Any, Any, HttpResponse]]
 
 
 class Exchange(Protocol):
@@ -643,8 +651,12 @@ class Exchange(Protocol):
         """
         ...
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
+    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
         """Return the answer; may block the thread.
+
+        Args:
+            request: What is asked.
+            send: Asks the real server; None where the interceptor cannot.
 
         Raises:
             TransportFailure: The library shall fail with its own error of that kind.
@@ -652,7 +664,9 @@ class Exchange(Protocol):
         """
         ...
 
-    async def handle_async(self, request: HttpRequest) -> HttpResponse:
+    async def handle_async(
+        self, request: HttpRequest, send: SendAsync | None = None
+    ) -> HttpResponse:
         """Return the answer, on a running asyncio loop; raises as `handle` does."""
         ...
 

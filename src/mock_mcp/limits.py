@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Limits"]
+__all__ = ["LIVE_BODY_BYTES", "Limits"]
 
 MIB = 1024 * 1024
+
+LIVE_BODY_BYTES = 64 * MIB
+"""Largest body of a real answer, as the wire carries it: more is no data for a test, and a stream
+that never ends must end somewhere."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -519,7 +519,7 @@ def test_fifty_tasks_reach_the_exchange_in_one_turn(library: type[Session]) -> N
             self.batches: list[int] = []
             self.waiting: list[asyncio.Future[None]] = []
 
-        async def handle_async(self, request: HttpRequest) -> HttpResponse:
+        async def handle_async(self, request: HttpRequest, send: Any = None) -> HttpResponse:
             loop = asyncio.get_running_loop()
             if not self.waiting:
                 loop.call_soon(self.flush)

@@ -539,4 +539,4 @@ def test_the_mode_that_holds(
 ) -> None:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert resolve_mode(asked, chosen, asks_contract=False) == mode
+    assert resolve_mode(asked, chosen, asks_nobody=False) == mode

@@ -18,9 +18,17 @@ import socket
 from types import ModuleType
 from typing import Any
 
-from mock_mcp.exchange import Exchange, FailureKind, HttpResponse, Origin, TransportFailure
+from mock_mcp.exchange import (
+    Exchange,
+    FailureKind,
+    HttpRequest,
+    HttpResponse,
+    Origin,
+    TransportFailure,
+)
 from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.answer import answer_async
+from mock_mcp.interceptors.forward import forwarding, received, whole_async
 from mock_mcp.interceptors.memory import RequestReader, render
 from mock_mcp.interceptors.patches import Patches
 
@@ -45,7 +53,11 @@ def patch(aiohttp: ModuleType, patches: Patches) -> None:
                 raise aiohttp.ClientConnectionError("Connector is closed.")
             for trace in traces:
                 await trace.send_connection_create_start()
-            protocol = handler(exchange, origin, req, timeout)
+
+            async def really() -> Any:
+                return await original(self, req, [], timeout)
+
+            protocol = handler(exchange, origin, req, timeout, really)
             for trace in traces:
                 await trace.send_connection_create_end()
             protocol.connection = aiohttp.connector.Connection(
@@ -92,12 +104,16 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
     """Return aiohttp's protocol of a connection, reading what an exchange answers."""
 
     class Handler(aiohttp.client_proto.ResponseHandler):  # type: ignore[name-defined,misc]
-        def __init__(self, exchange: Exchange, origin: Origin, req: Any, timeout: Any) -> None:
+        def __init__(
+            self, exchange: Exchange, origin: Origin, req: Any, timeout: Any, connect: Any
+        ) -> None:
             loop = asyncio.get_running_loop()
             super().__init__(loop)
             self.connection: Any = None
             self._mock_exchange = exchange
             self._mock_request = req
+            self._mock_connect = connect
+            self._mock_parameters: dict[str, Any] = {}
             self._mock_total_s: float | None = timeout.total or None
             self._mock_read_s: float | None = None
             self._mock_timer: Any = None
@@ -109,6 +125,7 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
         def set_response_params(self, *, read_timeout: float | None = None, **kwargs: Any) -> None:
             self._mock_timer = kwargs.get("timer")
             self._mock_read_s = read_timeout or None
+            self._mock_parameters = kwargs
             super().set_response_params(read_timeout=None, **kwargs)  # it is kept by `answer`
 
         def set_exception(self, *args: Any) -> None:
@@ -140,14 +157,55 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
                 self.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
             connection, self.connection = self.connection, None
+
+            async def send() -> HttpResponse:
+                clocks.release(self._mock_timer, self._mock_total_s, connection)
+                try:
+                    return await self._mock_forward(asked)
+                finally:
+                    clocks.hold(self._mock_timer)
+
             clocks.hold(self._mock_timer)
             try:
-                response = await answer_async(self._mock_exchange, asked, self._mock_limit_s())
+                response = await answer_async(
+                    self._mock_exchange, asked, self._mock_limit_s(), send
+                )
             except TransportFailure as failure:
                 raise self._mock_error(failure) from failure
             finally:
                 clocks.release(self._mock_timer, self._mock_total_s, connection)
             self._mock_receive(response)
+
+        async def _mock_forward(self, asked: HttpRequest) -> HttpResponse:
+            with forwarding():
+                try:
+                    real = await self._mock_connect()
+                except TimeoutError as late:
+                    raise self._mock_error(TransportFailure("connect_timeout")) from late
+                try:
+                    response = await self._mock_exchanged(asked, real)
+                except BaseException:
+                    real.close()
+                    raise
+                real.release()
+                return response
+
+        async def _mock_exchanged(self, asked: HttpRequest, real: Any) -> HttpResponse:
+            protocol = real.protocol
+            parameters = {**self._mock_parameters, "timer": None, "auto_decompress": False}
+            protocol.set_response_params(**parameters, read_timeout=self._mock_read_s)
+            real.transport.write(self._mock_reader.written)
+            if hasattr(protocol, "start_timeout"):
+                protocol.start_timeout()
+            message, payload = await protocol.read()
+            while 100 <= message.code < 200:
+                message, payload = await protocol.read()
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in message.raw_headers
+            ]
+            body = await whole_async(payload.iter_any(), asked)
+            return received(asked, message.code, headers, body)
 
         def _mock_limit_s(self) -> float | None:
             limits = [

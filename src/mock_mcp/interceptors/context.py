@@ -49,7 +49,7 @@ def intercept(
             )
     path = Path(file).absolute()
     if settings.get("mode") is None:
-        settings["mode"] = resolve_mode(None, asks_contract=False)
+        settings["mode"] = resolve_mode(None, asks_nobody=False)
     made = make_settings(settings)
     project = Project.resolve(None, path)
     client = None

@@ -62,6 +62,8 @@ def _guarded_lookup(original: Any) -> Any:
         name = _text(host)
         if not name or not stack.current() or _is_address(name) or name == socket.gethostname():
             return original(host, *args, **kwargs)
+        if stack.is_forwarding():
+            return original(host, *args, **kwargs)
         port = kwargs.get("port", args[0] if args else 0)
         origin = Origin.make("", name, port if isinstance(port, int) else _number(port))
         stack.check_connection([origin], f"Looking up {name!r}")

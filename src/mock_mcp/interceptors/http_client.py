@@ -8,26 +8,29 @@ too. Subclasses that connect in their own way (urllib3, Unix sockets) are left a
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from mock_mcp.exchange import Origin
+from mock_mcp.exchange import HttpRequest, HttpResponse, Origin
 from mock_mcp.interceptors import stack
+from mock_mcp.interceptors.forward import CHUNK_BYTES, forwarding, received, whole
 from mock_mcp.interceptors.memory import MemorySocket
 from mock_mcp.interceptors.patches import Patches
 
-__all__ = ["patch", "patch_connections", "timeout_s"]
+__all__ = ["forward", "patch", "patch_connections", "timeout_s"]
 
 
 def patch(http_client: ModuleType, patches: Patches) -> None:
     """Hook the connections of ``http.client``."""
 
     def open_socket(connection: Any, origin: Origin) -> MemorySocket:
-        return MemorySocket(origin, timeout_s(connection))
+        return MemorySocket(origin, timeout_s(connection), partial(forward, connection))
 
     plain = http_client.HTTPConnection
     secure = getattr(http_client, "HTTPSConnection", None)  # absent in a Python without ssl
@@ -104,6 +107,41 @@ def patch_connections(
     patches.replace(plain, "putrequest", putting)
     patches.at_undo(disconnect_all)
     ours = {connection.connect for connection in (plain, secure) if connection is not None}
+
+
+def forward(
+    connection: Any, written: bytes, request: HttpRequest, connect_timeout: Any = ...
+) -> HttpResponse:
+    """Really send a request that a connection wrote to its memory socket.
+
+    The connection connects as it would have, through proxies and tunnels; the socket in memory is
+    its own again when this returns.
+
+    Args:
+        connection: The connection.
+        written: The request as it was written.
+        request: The same, read.
+        connect_timeout: The ``timeout`` the connection has while it connects, if not its own.
+    """
+    memory, timeout = connection.sock, connection.timeout
+    connection.sock = None
+    try:
+        with forwarding():
+            connection.timeout = timeout if connect_timeout is ... else connect_timeout
+            connection.connect()
+            memory.is_forwarded = True
+            connection.sock.settimeout(memory.gettimeout())
+            connection.sock.sendall(written)
+            with http.client.HTTPResponse(connection.sock, method=request.method) as real:
+                real.begin()
+                body = whole(iter(lambda: real.read(CHUNK_BYTES), b""), request)
+                if real.length:
+                    raise http.client.IncompleteRead(body, real.length)
+                return received(request, real.status, real.getheaders(), body)
+    finally:
+        if connection.sock is not None:
+            connection.sock.close()
+        connection.sock, connection.timeout = memory, timeout
 
 
 def timeout_s(connection: Any) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse, Origin, TransportFailure
 from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.answer import answer, answer_async
+from mock_mcp.interceptors.forward import forwarding, received, whole, whole_async
 from mock_mcp.interceptors.patches import Patches
 
 __all__ = ["patch"]
@@ -35,8 +36,18 @@ def patch(httpx: ModuleType, patches: Patches) -> None:
             if exchange is None:
                 return original(self, request)
             asked = _request(request, url, b"".join(request.stream))
+
+            def send() -> HttpResponse:
+                with forwarding():
+                    real = original(self, _again(httpx, request, asked))
+                    try:
+                        body = whole(real.stream, asked)
+                    finally:
+                        real.stream.close()
+                return received(asked, real.status_code, _headers(real), body)
+
             try:
-                response = answer(exchange, asked, _read_timeout_s(request))
+                response = answer(exchange, asked, _read_timeout_s(request), send)
             except TransportFailure as failure:
                 raise _error(httpx, failure, request) from failure
             return _response(httpx, response)
@@ -50,8 +61,18 @@ def patch(httpx: ModuleType, patches: Patches) -> None:
             if exchange is None:
                 return await original(self, request)
             asked = _request(request, url, b"".join([chunk async for chunk in request.stream]))
+
+            async def send() -> HttpResponse:
+                with forwarding():
+                    real = await original(self, _again(httpx, request, asked))
+                    try:
+                        body = await whole_async(real.stream, asked)
+                    finally:
+                        await real.stream.aclose()
+                return received(asked, real.status_code, _headers(real), body)
+
             try:
-                response = await answer_async(exchange, asked, _read_timeout_s(request))
+                response = await answer_async(exchange, asked, _read_timeout_s(request), send)
             except TransportFailure as failure:
                 raise _error(httpx, failure, request) from failure
             return _response(httpx, response)
@@ -69,10 +90,24 @@ def _target(request: Any) -> tuple[Origin, str]:
 
 
 def _request(request: Any, url: str, body: bytes) -> HttpRequest:
-    headers = tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+    return HttpRequest(request.method, url, _headers(request), body)
+
+
+def _again(httpx: ModuleType, request: Any, asked: HttpRequest) -> Any:
+    """Return a request to send in place of one whose body was read."""
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        stream=httpx.ByteStream(asked.body),
+        extensions=request.extensions,
     )
-    return HttpRequest(request.method, url, headers, body)
+
+
+def _headers(message: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw
+    )
 
 
 def _read_timeout_s(request: Any) -> float | None:

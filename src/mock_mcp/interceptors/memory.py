@@ -7,9 +7,11 @@ bytes; `MemorySocket` is the socket that http.client and its kin use between the
 from __future__ import annotations
 
 import errno
+import http.client
 import io
 import re
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse, Origin, TransportFailure
@@ -38,12 +40,16 @@ class RequestReader:
         self._head: tuple[str, str, tuple[tuple[str, str], ...]] | None = None
         self._body = bytearray()
         self._length: int | None = 0  # None: chunked
+        self._written = bytearray()
+        self.written = b""
+        """The bytes of the last request that was complete, as the client wrote them."""
         self.expects_continue = False
         """Whether the client waits for ``100 Continue`` before it writes the body (RFC 9110)."""
 
     def feed(self, data: bytes) -> HttpRequest | None:
         """Take what was written; return the request when it is complete."""
         self._buffer += data
+        self._written += data
         if self._head is None and not self._read_head():
             return None
         if not (self._read_chunks() if self._length is None else self._read_counted(self._length)):
@@ -53,6 +59,8 @@ class RequestReader:
         request = HttpRequest(method, url, headers, bytes(self._body))
         self._head = None
         self._body.clear()
+        self.written = bytes(self._written)
+        self._written.clear()
         self.expects_continue = False
         return request
 
@@ -114,14 +122,23 @@ class MemorySocket:
     Args:
         origin: The server it pretends to be connected to.
         timeout_s: The read timeout; None means none.
+        forward: Really sends a request, whose bytes are the first argument.
     """
 
-    def __init__(self, origin: Origin, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        timeout_s: float | None,
+        forward: Callable[[bytes, HttpRequest], HttpResponse],
+    ) -> None:
         self._origin = origin
         self._timeout_s = timeout_s
+        self._forward = forward
         self._reader = RequestReader(origin)
-        self._pending: HttpResponse | TransportFailure | None = None
+        self._pending: HttpResponse | Exception | None = None
         self._closed = False
+        self.is_forwarded = False
+        """Whether a request has reached the real server: what fails then fails the reading."""
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Take bytes of the request; ask the exchange when it is complete."""
@@ -147,10 +164,15 @@ class MemorySocket:
         exchange = stack.exchange_for(Origin.of(request.url), f"{request.method} {request.url}")
         if exchange is None:  # no longer mocked: a client that can will connect again
             raise ConnectionResetError(errno.ECONNRESET, _CLOSED)
+        written, self.is_forwarded = self._reader.written, False
         try:
-            self._pending = exchange.handle(request)
+            self._pending = exchange.handle(request, lambda: self._forward(written, request))
         except TransportFailure as failure:
             if failure.kind in _CONNECTING:
+                raise
+            self._pending = failure
+        except (OSError, http.client.HTTPException) as failure:
+            if not self.is_forwarded:
                 raise
             self._pending = failure
 
@@ -207,9 +229,7 @@ class MemorySocket:
 class _Reply(io.RawIOBase):
     """The bytes of a response; its delay, or its failure, comes with the first of them."""
 
-    def __init__(
-        self, pending: HttpResponse | TransportFailure | None, timeout_s: float | None
-    ) -> None:
+    def __init__(self, pending: HttpResponse | Exception | None, timeout_s: float | None) -> None:
         self._pending = pending
         self._timeout_s = timeout_s
         self._data: io.BytesIO | None = None
@@ -225,7 +245,7 @@ class _Reply(io.RawIOBase):
     def _arrive(self) -> bytes:
         pending, self._pending = self._pending, None
         try:
-            if isinstance(pending, TransportFailure):
+            if isinstance(pending, Exception):
                 raise pending
             if pending is None:
                 return b""  # nothing was asked: the peer closes

@@ -26,10 +26,12 @@ from mock_mcp.exchange import (
 )
 from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.answer import answer
+from mock_mcp.interceptors.forward import CHUNK_BYTES, forwarding, received, whole
 from mock_mcp.interceptors.patches import Patches
 
-__all__ = ["Sending", "patch"]
+__all__ = ["Sending", "Undecoded", "patch"]
 
+_OURS = ("stream", "multiplexed")  # arguments that are decided here
 _SCHEMES = ("http", "https")  # not those of adapters for Unix sockets, such as Docker's
 
 
@@ -41,7 +43,7 @@ def patch(requests: ModuleType, patches: Patches) -> None:
             sending = Sending.of(requests, self, request, args, kwargs)
             if sending is None:
                 return original(self, request, *args, **kwargs)
-            return self.build_response(request, sending.run(request.body))
+            return self.build_response(request, sending.run(request.body, original))
 
         return send
 
@@ -55,19 +57,28 @@ class Sending:
         library: requests or niquests.
         adapter: The adapter.
         request: The prepared request.
-        timeout: The argument of ``send``.
         exchange: Who answers.
+        arguments: All arguments of ``send``, but for the request and ``stream``.
     """
 
     def __init__(
-        self, library: ModuleType, adapter: Any, request: Any, timeout: Any, exchange: Exchange
+        self,
+        library: ModuleType,
+        adapter: Any,
+        request: Any,
+        exchange: Exchange,
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
     ) -> None:
         self.exchange = exchange
-        self.timeout_s = _read_timeout_s(timeout)
+        args, kwargs = arguments
+        self.timeout_s = _read_timeout_s(kwargs.get("timeout", args[0] if args else None))
         self.pause_s = 0.0
         self._errors = library.exceptions
+        self.errors = library.exceptions.RequestException
         self.urllib3 = sys.modules[library.adapters.PoolManager.__module__.partition(".")[0]]
         self._request = request
+        self._adapter = adapter
+        self._arguments = arguments
         self._retries = self.urllib3.Retry.from_int(adapter.max_retries)
 
     @classmethod
@@ -82,17 +93,29 @@ class Sending:
         exchange = stack.exchange_for(origin, what)
         if exchange is None:
             return None
-        timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)  # stream, timeout
-        return cls(library, adapter, request, timeout, exchange)
+        given = {name: value for name, value in kwargs.items() if name not in _OURS}
+        return cls(library, adapter, request, exchange, (args[1:], given))
 
-    def run(self, body: Any) -> Any:
-        """Return urllib3's response; raise the library's errors."""
+    def run(self, body: Any, original: Any) -> Any:
+        """Return urllib3's response; raise the library's errors.
+
+        Args:
+            body: The request's.
+            original: The adapter's own ``send``.
+        """
         asked = self.asked(body)
+
+        def send() -> HttpResponse:
+            with forwarding(), self.really(original, asked) as real:
+                real.raw = Undecoded(real.raw)
+                content = whole(real.iter_content(CHUNK_BYTES), asked)
+                return received(asked, real.status_code, real.raw.headers.items(), content)
+
         while True:
-            outcome: HttpResponse | TransportFailure
+            outcome: HttpResponse | Exception
             try:
-                outcome = answer(self.exchange, asked, self.timeout_s)
-            except TransportFailure as failure:
+                outcome = answer(self.exchange, asked, self.timeout_s, send)
+            except (TransportFailure, self.errors) as failure:
                 outcome = failure
             settled = self.settle(asked, outcome, self.urllib3.HTTPResponse)
             if settled is not None:
@@ -109,8 +132,19 @@ class Sending:
         url = origin.url(request.path_url)
         return HttpRequest(request.method, url, tuple(headers), _body(body))
 
+    def really(self, original: Any, asked: HttpRequest) -> Any:
+        """Return what the adapter's ``send`` does, once: its retries are counted here."""
+        adapter = object.__new__(type(self._adapter))
+        vars(adapter).update(vars(self._adapter))
+        adapter.max_retries = self.urllib3.Retry(0, read=False)
+        request = self._request.copy()
+        if request.body is not None:
+            request.body = asked.body
+        args, kwargs = self._arguments
+        return original(adapter, request, True, *args, **kwargs)
+
     def settle(
-        self, asked: HttpRequest, outcome: HttpResponse | TransportFailure, made_of: Any
+        self, asked: HttpRequest, outcome: HttpResponse | Exception, made_of: Any
     ) -> Any | None:
         """Return urllib3's response; None when the request is made again, after ``pause_s``.
 
@@ -125,14 +159,19 @@ class Sending:
         try:
             return self._settle(asked, outcome, made_of)
         except self.urllib3.exceptions.HTTPError as error:
+            if isinstance(outcome, self.errors):
+                raise outcome from None
             raise self._as_library(error) from error
 
     def _settle(
-        self, asked: HttpRequest, outcome: HttpResponse | TransportFailure, made_of: Any
+        self, asked: HttpRequest, outcome: HttpResponse | Exception, made_of: Any
     ) -> Any | None:
-        if isinstance(outcome, TransportFailure):
+        if not isinstance(outcome, HttpResponse):
             pool = _pool(self.urllib3, asked)
-            error = _as_urllib3(self.urllib3, pool, outcome, self._request.path_url)
+            if isinstance(outcome, TransportFailure):
+                error = _as_urllib3(self.urllib3, pool, outcome, self._request.path_url)
+            else:
+                error = self._cause(outcome)
             self._retries = self._retries.increment(
                 asked.method, self._request.path_url, error=error, _pool=pool
             )
@@ -157,6 +196,16 @@ class Sending:
             retry_after = self._retries.get_retry_after(raw)
         self.pause_s = retry_after or self._retries.get_backoff_time()
         return None
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return urllib3's error beneath one of the library's; raise that where there is none."""
+        cause: Any = error.args[0] if error.args else None
+        if isinstance(cause, self.urllib3.exceptions.MaxRetryError):
+            cause = cause.reason
+        if not isinstance(cause, self.urllib3.exceptions.HTTPError):
+            raise error
+        found: Exception = cause
+        return found
 
     def _as_library(self, error: Exception) -> Exception:
         """Return the error that the adapter makes of urllib3's."""
@@ -211,6 +260,27 @@ def _read_timeout_s(timeout: Any) -> float | None:
     else:
         read = timeout
     return float(read) if isinstance(read, int | float) else None
+
+
+# -- What a real server answers ------------------------------------------------------------------
+
+
+class Undecoded:
+    """urllib3's response, of which the library reads the content as it was sent."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def stream(self, amt: int, decode_content: bool | None = None) -> Any:
+        """Do what urllib3's method does, without decoding."""
+        return self._raw.stream(amt, decode_content=False)
+
+    def read(self, amt: int | None = None, decode_content: bool | None = None) -> Any:
+        """Do what urllib3's method does, without decoding."""
+        return self._raw.read(amt, decode_content=False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
 
 
 # -- What urllib3 would make of an answer ------------------------------------------------------

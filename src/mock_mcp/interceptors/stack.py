@@ -7,16 +7,20 @@ installed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin, is_bypassed
+from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin, bypass, is_bypassed
 
 __all__ = [
     "Installation",
     "check_connection",
     "current",
     "exchange_for",
+    "forwarding",
+    "is_forwarding",
     "push",
     "remove",
 ]
@@ -104,6 +108,33 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
         installation,
         f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",
     )
+
+
+_forwarded = 0
+_forwarding = threading.Lock()
+
+
+@contextlib.contextmanager
+def forwarding() -> Iterator[None]:
+    """Let a call through that an exchange wants to be really made.
+
+    Event loops look names up in threads of a pool, where the context of the call is not known; so
+    as long as a call is under way, look-ups are let through in every thread.
+    """
+    global _forwarded  # noqa: PLW0603 - process-wide on purpose
+    with _forwarding:
+        _forwarded += 1
+    try:
+        with bypass():
+            yield
+    finally:
+        with _forwarding:
+            _forwarded -= 1
+
+
+def is_forwarding() -> bool:
+    """Tell whether any call is being really made."""
+    return _forwarded > 0
 
 
 def _decide(origin: Origin) -> tuple[Decision, Installation | None]:

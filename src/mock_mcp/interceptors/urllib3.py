@@ -11,11 +11,12 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from mock_mcp.exchange import FailureKind, HttpRequest, Origin, TransportFailure
-from mock_mcp.interceptors.http_client import patch_connections, timeout_s
+from mock_mcp.interceptors.http_client import forward, patch_connections, timeout_s
 from mock_mcp.interceptors.memory import MemorySocket
 from mock_mcp.interceptors.patches import Patches
 
@@ -30,13 +31,18 @@ def patch(urllib3: ModuleType, patches: Patches) -> None:
 
     def open_socket(connection: Any, origin: Origin) -> MemorySocket:
         connection.is_verified = True  # nobody else is there: no warning
-        return _Socket(origin, timeout_s(connection))
+        real = partial(forward, connection, connect_timeout=connection.timeout)
+        sock = _Socket(origin, timeout_s(connection), real)
+        sock.connect_timeout = connection.timeout
+        return sock
 
     def reading(original: Any) -> Any:
         def getresponse(self: Any, *args: Any, **kwargs: Any) -> Any:
             sock = self.sock
             if not isinstance(sock, _Socket):
                 return original(self, *args, **kwargs)
+            if self.timeout != sock.connect_timeout:  # urllib3 2 sets the one for reading there
+                sock.settimeout(timeout_s(self))
             try:
                 sock.ask_now()
             except TransportFailure as failure:
@@ -58,6 +64,8 @@ class _Socket(MemorySocket):
     botocore polls it for ``100 Continue`` before it writes a body, so it can be polled.
     """
 
+    connect_timeout: Any = None
+    """The connection's ``timeout`` when it connected."""
     _request: HttpRequest | None = None
     _polled: tuple[socket.socket, socket.socket] | None = None
 

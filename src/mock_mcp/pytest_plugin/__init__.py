@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mock_mcp.scope import Scope
 
 MODES = ("none", "once", "new_episodes", "all", "rewrite")
-SOURCES = ("ai", "example")
+SOURCES = ("ai", "example", "live")
 WORKER = "mock_mcp"
 """Key of what an xdist controller tells its workers, and what they report at their end."""
 _MARKER = (
@@ -36,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--mock-source",
         choices=SOURCES,
-        help="where new answers come from: ai (an assistant; the default), example (the contract)",
+        help="where new answers come from: ai (an assistant; the default), example (the contract), "
+        "live (the real API, whose answers are checked)",
     )
     group.addoption(
         "--mock-timeout",

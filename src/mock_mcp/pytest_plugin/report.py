@@ -18,6 +18,7 @@ _WORDS = {
     "ai": "from the assistant",
     "corrected": "corrected after the contract check",
     "example": "from the contract",
+    "live": "from the real API",
     "hand": "by hand",
     "unused": "unused",
 }
@@ -49,12 +50,15 @@ class Report:
         self._counts: Counter[str] = Counter()
         self._files: dict[str, list[str]] = {"written": [], "removed": []}
         self._unused: dict[str, int] = {}
+        self._drift: Counter[str] = Counter()
 
     # -- While tests run -----------------------------------------------------------------------
 
     def count(self, scope: Scope, *, passed: bool) -> None:
         """Count the calls of a scope that ends, and what of its recording was not used."""
         self._counts.update(call.source for call in scope.calls if call.source is not None)
+        self._drift.update({drift.summary for drift in scope.live.drifts})
+        self._note(scope.live.notes)
         file = scope.file
         if not passed or file is None or not file.exists():
             return
@@ -80,6 +84,7 @@ class Report:
             "files": self._files,
             "unused": self._unused,
             "notes": self.notes,
+            "drift": dict(self._drift),
             "known": [str(path) for path in self.known],
             "ran_all": self.ran_all,
         }
@@ -91,7 +96,8 @@ class Report:
             known = self._files[outcome]
             known += [path for path in paths if path not in known]
         self._unused.update(worker["unused"])
-        self.notes += [note for note in worker["notes"] if note not in self.notes]
+        self._note(worker["notes"])
+        self._drift.update(worker["drift"])
         self.known.update(Path(path) for path in worker["known"])
         self.ran_all = self.ran_all and worker["ran_all"]
 
@@ -114,8 +120,14 @@ class Report:
             for path, count in sorted(self._unused.items())
         ]
         yield from _some(unused)
+        for drift, tests in sorted(self._drift.items()):
+            where = f"{tests} test{'s' if tests > 1 else ''}"
+            yield from f"API drift, in {where}: {drift}".split("\n")
         yield from self.notes
         yield from _some(orphans)
+
+    def _note(self, notes: list[str]) -> None:
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
     def _orphans(self) -> Iterator[str]:
         """Find, and with ``prunes`` remove, the recordings that nobody needs."""

@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from mock_mcp.errors import ConfigurationError, MockMcpError
-from mock_mcp.exchange import Decision, HostRules, HttpRequest, HttpResponse, NetworkBlocked, Origin
+from mock_mcp.exchange import (
+    Decision,
+    HostRules,
+    HttpRequest,
+    HttpResponse,
+    NetworkBlocked,
+    Origin,
+    Send,
+    SendAsync,
+)
 from mock_mcp.interceptors import Installed, install
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
@@ -352,10 +361,12 @@ class _Blocked:
     def decide(self, origin: Origin) -> Decision:
         return self._rules.decide(origin)
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
+    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
         raise AssertionError("nothing is mocked here")
 
-    async def handle_async(self, request: HttpRequest) -> HttpResponse:
+    async def handle_async(
+        self, request: HttpRequest, send: SendAsync | None = None
+    ) -> HttpResponse:
         raise AssertionError("nothing is mocked here")
 
     def blocked(self, error: NetworkBlocked) -> None:

@@ -64,7 +64,7 @@ def settings_of(node: pytest.Item | pytest.Collector, project: dict[str, Any]) -
     option = node.config.getoption
     source, timeout_s = option("mock_source"), option("mock_timeout")
     found["mode"] = resolve_mode(
-        option("mock_mode"), found.get("mode"), asks_contract=source == "example"
+        option("mock_mode"), found.get("mode"), asks_nobody=source in ("example", "live")
     )
     if source is not None:
         found["source"] = source

@@ -122,7 +122,8 @@ class Redaction:
         self._secrets = frozenset(secrets) if enabled else frozenset()
         self._recorded = (*REQUEST_HEADERS, *request_headers)
         self._request_headers = _allowed(self._recorded)
-        self._response_headers = _allowed((*RESPONSE_HEADERS, *response_headers))
+        self._answered = (*RESPONSE_HEADERS, *response_headers)
+        self._response_headers = _allowed(self._answered)
 
     def recording(self, request_headers: Iterable[str]) -> Self:
         """Return the same redaction that records more request headers."""
@@ -141,19 +142,28 @@ class Redaction:
             self._body(request.body),
         )
 
-    def interaction(self, interaction: RecordedInteraction) -> RecordedInteraction:
-        """Return an interaction as it is recorded."""
+    def interaction(
+        self, interaction: RecordedInteraction, response_headers: Iterable[str] = ()
+    ) -> RecordedInteraction:
+        """Return an interaction as it is recorded.
+
+        Args:
+            interaction: As it happened.
+            response_headers: More headers of a live answer to record.
+        """
         response = interaction.response
         if response is not None:
             live = interaction.source == "live"
-            response = self._live(response) if live else _lower(response)
+            response = self._live(response, response_headers) if live else _lower(response)
         replace = msgspec.structs.replace
         return replace(interaction, request=self.request(interaction.request), response=response)
 
-    def _live(self, response: RecordedResponse) -> RecordedResponse:
+    def _live(self, response: RecordedResponse, more: Iterable[str]) -> RecordedResponse:
+        names = tuple(more)
+        allowed = _allowed((*self._answered, *names)) if names else self._response_headers
         return msgspec.structs.replace(
             response,
-            headers=self._headers(response.headers, self._response_headers),
+            headers=self._headers(response.headers, allowed),
             body=self._body(response.body),
         )
 

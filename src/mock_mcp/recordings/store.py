@@ -19,7 +19,7 @@ import secrets
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -171,7 +171,8 @@ class RecordingFile:
         *,
         order: int | None = None,
         replaces: RecordedInteraction | None = None,
-    ) -> None:
+        response_headers: Sequence[str] = (),
+    ) -> RecordedInteraction | None:
         """Take an interaction that will be written if the test passes.
 
         Args:
@@ -179,15 +180,21 @@ class RecordingFile:
             order: The number of the call in the test: calls that end in another order than they
                 began are written in this one. When not given, the order of staging.
             replaces: What `find` returned, when it no longer fits: the new one takes its place.
+            response_headers: More headers of a live answer to record.
+
+        Returns:
+            What will be written; None when a hook said that nothing shall be.
 
         Raises:
             RecordingError: A body is not JSON, or a field is outside its range.
         """
-        cleaned: RecordedInteraction | None = self.redaction.interaction(interaction)
+        cleaned: RecordedInteraction | None = self.redaction.interaction(
+            interaction, response_headers
+        )
         for hook in self._before_record:
             cleaned = cleaned and hook(cleaned)
         if cleaned is None:
-            return
+            return None
         try:
             staged = self._encoded(cleaned)
             key = self._exact.key(cleaned.request)
@@ -202,6 +209,7 @@ class RecordingFile:
             if replaces is not None:
                 replaced = next((old for old in self._load() if old.is_(replaces)), None)
             self._staged.append(_Staged(number, key, staged, replaced))
+        return cleaned
 
     @property
     def staged(self) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-__all__ = ["in_asyncio", "in_thread"]
+__all__ = ["from_thread", "in_asyncio", "in_thread"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,10 @@ async def in_thread(function: Callable[..., T], *args: object) -> T:
     return await anyio.to_thread.run_sync(
         function, *args, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
     )
+
+
+def from_thread(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run an async function on the loop that called `in_thread`, from its thread."""
+    import anyio.from_thread
+
+    return anyio.from_thread.run(function)

@@ -1,12 +1,14 @@
 """One mocked test: every call it makes is policed, then replayed or obtained, then staged.
 
 `Scope` (`scope.scope`) owns the way of a call; beside it are its settings, the answers that a test
-writes by hand, and the client that asks an assistant, connected when the first call needs it.
+writes by hand, what the real API answers, and the client that asks an assistant, connected when the
+first call needs it.
 """
 
 from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
 from mock_mcp.scope.hand import UnusedResponse
+from mock_mcp.scope.live import ApiDrift, UnrecordableAnswer
 from mock_mcp.scope.scope import Polices, Scope
 from mock_mcp.scope.settings import (
     MODES,
@@ -21,6 +23,7 @@ from mock_mcp.scope.settings import (
 __all__ = [
     "MODES",
     "SOURCES",
+    "ApiDrift",
     "Call",
     "LazyClient",
     "Mode",
@@ -28,6 +31,7 @@ __all__ = [
     "Scope",
     "ScopeSettings",
     "Source",
+    "UnrecordableAnswer",
     "UnusedResponse",
     "make_settings",
     "resolve_mode",

@@ -16,7 +16,8 @@ class Call:
     """One call that the code under test made.
 
     ``body`` and ``data`` are in the forms of DESIGN section 6. ``status``, ``data`` and ``source``
-    (``ai``, ``example``, ``hand``, ``recording``) are those of its answer; None until it has one.
+    (``ai``, ``example``, ``live``, ``hand``, ``recording``) are those of its answer; None until it
+    has one.
     """
 
     method: str

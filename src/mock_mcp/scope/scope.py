@@ -3,7 +3,8 @@
 A `Scope` is the exchange that the interceptors ask, and what the pytest fixture hands out. For each
 call, in this order: a hand-written answer (`Scope.add_response`), the recording, and, if the mode
 allows, a new answer from the source. Recorded and new answers are both checked against the
-contract. What was obtained is staged, and written only when the test passes.
+contract. What was obtained is staged, and written only when the test passes. What the real API
+answers (`mock_mcp.scope.live`) is delivered even if it breaks the contract: then the test fails.
 
 What went wrong below the code under test (a contract violation, a missing recording, a blocked
 connection) is also kept in `Scope.failures`: the code may swallow the exception, the test must not.
@@ -38,6 +39,8 @@ from mock_mcp.exchange import (
     HttpResponse,
     NetworkBlocked,
     Origin,
+    Send,
+    SendAsync,
     TransportFailure,
     decode_body,
 )
@@ -62,6 +65,7 @@ from mock_mcp.runtime.project import Project
 from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
 from mock_mcp.scope.hand import HandWritten
+from mock_mcp.scope.live import LiveAnswers
 from mock_mcp.scope.settings import ScopeSettings
 from mock_mcp.types import Mock
 
@@ -160,6 +164,7 @@ class Scope:
             )
             if settings.mode == "once" and self.file.exists():
                 self._may_obtain = False
+        self.live = LiveAnswers(self.file, self._noted)
 
     # -- What the test may do ----------------------------------------------------------------
 
@@ -272,18 +277,28 @@ class Scope:
         """Return what happens to a call to ``origin``."""
         return self._hosts.decide(origin)
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
+    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
         """Return the answer to an intercepted call."""
         call = self._begin_http(request)
         mock = self._answer(call)
+        if mock is None and send is not None and self.settings.source == "live":
+            with self.live.sending(call):
+                response = send()
+            return self.live.take(call, response, self._police)
         if mock is None:
             mock = self._accept(call, self._ask(call))
         return self._respond(request, call, mock)
 
-    async def handle_async(self, request: HttpRequest) -> HttpResponse:
+    async def handle_async(
+        self, request: HttpRequest, send: SendAsync | None = None
+    ) -> HttpResponse:
         """Return the answer to an intercepted call, from async code."""
         call = self._begin_http(request)
         mock = self._answer(call)
+        if mock is None and send is not None and self.settings.source == "live":
+            with self.live.sending(call):
+                response = await send()
+            return self.live.take(call, response, self._police)
         if mock is None:
             mock = self._accept(call, await self._ask_async(call))
         return self._respond(request, call, mock)
@@ -368,7 +383,7 @@ class Scope:
                 raise self._miss(call)
             if self.settings.source == "example":
                 return self._accept(call, self._sample(call), "example")
-            if self._client is None:
+            if self._client is None and self.settings.source == "ai":
                 raise MockMcpDisabled(
                     f"{call.method} {call.url} has no recording, and nobody may be asked: set "
                     "MOCK_MCP=1 to ask an assistant."
@@ -513,17 +528,24 @@ class Scope:
     # -- The assistant -----------------------------------------------------------------------
 
     def _ask(self, call: Call) -> Mock:
-        assert self._client is not None
         with self._noted, self._asking:
-            return self._client.sync().ask(self._fields(call), self.settings.timeout_s)
+            return self._assistant(call).sync().ask(self._fields(call), self.settings.timeout_s)
 
     async def _ask_async(self, call: Call) -> Mock:
         if not in_asyncio():
             return await in_thread(self._ask, call)
-        assert self._client is not None
         with self._noted, self._asking:
-            client = await self._client.asynchronous()
+            client = await self._assistant(call).asynchronous()
             return await client.ask(self._fields(call), self.settings.timeout_s)
+
+    def _assistant(self, call: Call) -> LazyClient:
+        if self._client is None:
+            raise ConfigurationError(
+                f"{call.method} {call.url} cannot be really called: it was not made by an HTTP "
+                "library that mock-mcp intercepts. Answer it from another source (mode "
+                "new_episodes keeps the rest), or by hand (add_response)."
+            )
+        return self._client
 
     def _fields(self, call: Call) -> dict[str, Any]:
         """Return the request as the assistant reads it: no secrets, the test's context."""

@@ -26,7 +26,7 @@ __all__ = [
 
 Mode = Literal["none", "once", "new_episodes", "all", "rewrite"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-Source = Literal["ai", "example"]
+Source = Literal["ai", "example", "live"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
@@ -77,16 +77,16 @@ def make_settings(values: Mapping[str, Any]) -> ScopeSettings:
     return ScopeSettings(**found)
 
 
-def resolve_mode(asked: str | None, chosen: str | None = None, *, asks_contract: bool) -> Mode:
+def resolve_mode(asked: str | None, chosen: str | None = None, *, asks_nobody: bool) -> Mode:
     """Return the mode that holds.
 
     What was asked on the command line holds. Otherwise nothing is obtained where ``CI`` is set or
-    nobody is asked: ``MOCK_MCP`` is not set, and ``asks_contract`` is False.
+    nobody said that it may be: ``MOCK_MCP`` is not set, and ``asks_nobody`` is False.
 
     Args:
         asked: The command line's.
         chosen: That of the project or the test; ``once`` when None.
-        asks_contract: Whether the command line names a source that needs no assistant.
+        asks_nobody: Whether the command line names a source that needs no assistant.
 
     Raises:
         ConfigurationError: One of them is no mode.
@@ -96,7 +96,7 @@ def resolve_mode(asked: str | None, chosen: str | None = None, *, asks_contract:
             _one_of(MODES)("mode", value)
     if asked is not None:
         return asked  # type: ignore[return-value]
-    if _is_on("CI") or not (_is_on("MOCK_MCP") or asks_contract):
+    if _is_on("CI") or not (_is_on("MOCK_MCP") or asks_nobody):
         return "none"
     return chosen or "once"  # type: ignore[return-value]
 

@@ -40,11 +40,11 @@ class FakeExchange:
     def decide(self, origin: Origin) -> Decision:
         return self.rules.decide(origin)
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
+    def handle(self, request: HttpRequest, send: Any = None) -> HttpResponse:
         self.requests.append(request)
         return self.answer(request)
 
-    async def handle_async(self, request: HttpRequest) -> HttpResponse:
+    async def handle_async(self, request: HttpRequest, send: Any = None) -> HttpResponse:
         return self.handle(request)
 
     def blocked(self, error: NetworkBlocked) -> None:
@@ -80,6 +80,7 @@ class RealServer:
                 if response.delay_s:
                     outer.release.wait(response.delay_s)
                 self.wfile.write(_render(response))
+                self.close_connection = response.header("connection") == "close"
 
             do_POST = do_PUT = do_DELETE = do_HEAD = do_PURGE = do_GET  # noqa: N815
 

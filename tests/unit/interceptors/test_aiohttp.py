@@ -43,7 +43,7 @@ class Slow(FakeExchange):
         self.most = 0
         self.cancelled = 0
 
-    async def handle_async(self, request: HttpRequest) -> HttpResponse:
+    async def handle_async(self, request: HttpRequest, send: Any = None) -> HttpResponse:
         self.together += 1
         self.most = max(self.most, self.together)
         try:

@@ -111,8 +111,8 @@ from mock_mcp.exchange import HostRules, HttpResponse
 from mock_mcp.interceptors import install
 class Fake:
     decide = HostRules().decide
-    def handle(self, request): return HttpResponse.from_mock(request, {"late": True})
-    async def handle_async(self, request): return self.handle(request)
+    def handle(self, request, send=None): return HttpResponse.from_mock(request, {"late": True})
+    async def handle_async(self, request, send=None): return self.handle(request)
     def blocked(self, error): pass
 """
 
@@ -320,7 +320,7 @@ def test_a_cancelled_httpx_call_is_cancelled_at_the_exchange() -> None:
     cancelled: list[bool] = []
 
     class Waiting(FakeExchange):
-        async def handle_async(self, request: HttpRequest) -> HttpResponse:
+        async def handle_async(self, request: HttpRequest, send: Any = None) -> HttpResponse:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

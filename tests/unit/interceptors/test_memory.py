@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mock_mcp.exchange import HttpResponse, Origin
+from mock_mcp.exchange import HttpRequest, HttpResponse, Origin
 from mock_mcp.interceptors.memory import MemorySocket, RequestReader, render
 
 ORIGIN = Origin.make("https", "a.test", None)
@@ -43,8 +43,12 @@ def test_render() -> None:
     assert render(response) == b"HTTP/1.1 299 \r\nX-A: \xe9\r\nX-A: 2\r\n\r\nbody"
 
 
+def never(written: bytes, request: HttpRequest) -> HttpResponse:
+    raise AssertionError("nothing is really sent here")
+
+
 def test_a_closed_connection_takes_no_request() -> None:
-    sock = MemorySocket(ORIGIN, None)
+    sock = MemorySocket(ORIGIN, None, never)
     sock.close()
     with pytest.raises(OSError, match="closed"):
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -52,11 +56,11 @@ def test_a_closed_connection_takes_no_request() -> None:
 
 def test_a_request_after_the_mocking_ended_is_a_reset() -> None:
     with pytest.raises(ConnectionResetError):
-        MemorySocket(ORIGIN, None).sendall(b"GET / HTTP/1.1\r\n\r\n")
+        MemorySocket(ORIGIN, None, never).sendall(b"GET / HTTP/1.1\r\n\r\n")
 
 
 def test_reading_without_a_request_is_the_end() -> None:
-    assert MemorySocket(ORIGIN, None).makefile("rb").read() == b""
+    assert MemorySocket(ORIGIN, None, never).makefile("rb").read() == b""
 
 
 def test_many_chunks_are_read_in_linear_time() -> None:
