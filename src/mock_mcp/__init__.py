@@ -5,12 +5,12 @@ The public names are imported when they are first used, so that ``import mock_mc
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from mock_mcp._version import __version__
 
+TYPE_CHECKING = False  # what type checkers know by this name; importing typing takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from mock_mcp.adapter.entry import run_adapter
     from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
     from mock_mcp.client.connect import connect, connect_sync
@@ -65,6 +65,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
