@@ -28,7 +28,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         parked_batches: Batches that may wait at once in the daemon, all runs together.
         batch_requests: Requests in one batch.
         id_chars: Length of a run, batch, request or responder id.
-        write_buffer_bytes: Bytes a peer may leave unread before it is disconnected.
+        write_buffer_bytes: Bytes a peer may leave unread before it is disconnected: two of the
+            largest frames.
         connections: Connections open at once; more are refused at accept.
         hello_timeout_s: How long a connection may stay silent before its first message.
         handshake_timeout_s: How long a connection may take for its HTTP request head.
@@ -54,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     parked_batches: int = 100_000
     batch_requests: int = 10_000
     id_chars: int = 256
-    write_buffer_bytes: int = 64 * MIB
+    write_buffer_bytes: int = 32 * MIB
     connections: int = 4096
     hello_timeout_s: float = 5.0
     handshake_timeout_s: float = 10.0

@@ -130,6 +130,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self._transport = self._transport, None
+        self._request = _Request()  # the parser's cycle would keep its body until it is collected
+        self._queue.clear()
         self._stop_timer()
         if self._pending is not None:
             self._pending.cancel()
@@ -198,6 +200,7 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return  # feed_data raises HttpParserUpgrade next
         self._queue.append(self._request)
+        self._request = _Request()  # a connection that idles must not keep the last body
         if self._pending is None:
             self._next()
         elif len(self._queue) >= _QUEUED_REQUESTS and self._transport is not None:
@@ -266,7 +269,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _call(self, request: _Request) -> None:
         try:
-            call_id, params = decode_call(b"".join(request.body), self._limits.depth)
+            body = b"".join(request.body)
+            request.body.clear()
+            call_id, params = decode_call(body, self._limits.depth)
         except CallRefused as exc:
             status, text = http_status(exc.error), encode_error(exc.call_id, exc.error)
             self._respond(status, text, request.keep_alive)
