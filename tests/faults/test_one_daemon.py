@@ -219,7 +219,7 @@ async def test_who_connects_as_the_daemon_leaves_notices_nothing(
         for number in range(LEAVING_ROUNDS):
             limits = Limits(idle_s=0.005)
             leaving = await asyncio.to_thread(ServedDaemon, place.root, place.cache_dir, limits)
-            await asyncio.sleep(rng.uniform(0, 0.012))
+            await asyncio.sleep(rng.uniform(0, 0.008))
             async with place.connect() as client:
                 assert (await client.request_mock(f"/{number}")).data == f"/{number}"
                 pid = place.pid()
