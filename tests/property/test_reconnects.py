@@ -1,0 +1,174 @@
+"""A run that reconnects: whatever arrives in whatever order, its newest connection loses nothing.
+
+A client gives connections up and opens others while hellos, submissions, results and closes of all
+of them are still on their way. Within a connection they arrive in order; between connections any
+order is drawn. At the end everything has arrived, a responder answers what is parked, and every
+request must have its own answer.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from mock_mcp.client.session import Session, Ticket
+from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.errors import MockMcpError
+from mock_mcp.limits import Limits
+from mock_mcp.types import Mock
+from support.sim import SimDaemon, World, run
+from support.stress import pick
+
+BLOCKS = 4
+ORDERS = pick(200, 1000)
+STEPS = 40
+
+
+class Connection:
+    """Both ends of one connection, and what is on its way: messages, and last a close."""
+
+    def __init__(self, daemon: SimDaemon) -> None:
+        self.peer = TestPeer(daemon.hub, daemon)
+        self.up: deque[Callable[[], None]] = deque()
+        self.down: deque[bytes] = deque()
+        self.is_open = True
+        self.closed: tuple[int, str] | None = None
+        self.peer.connect(self)
+
+    def send_text(self, text: bytes) -> bool:  # the daemon's end
+        if not self.is_open or self.closed:
+            return False
+        self.down.append(text)
+        return True
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = self.closed or (code, reason)
+
+    def say(self, frames: list[bytes]) -> None:  # the client's end
+        for frame in frames:
+            self.up.append(lambda frame=frame: self.peer.on_text(frame))
+
+    def give_up(self) -> None:
+        def arrive() -> None:
+            self.is_open = False
+            self.peer.on_closed(1006, "")
+
+        self.up.append(arrive)
+
+
+class Run:
+    """One run and its connections, the newest last."""
+
+    def __init__(self, daemon: SimDaemon, chance: random.Random) -> None:
+        self.daemon = daemon
+        self.chance = chance
+        self.connections: list[Connection] = []
+        self.asked: list[str] = []
+        self.answers: dict[str, Any] = {}
+        self.failures: list[MockMcpError] = []
+        self.session = Session(
+            "run",
+            pid=1,
+            cwd="/",
+            test_meta=None,
+            limits=Limits(),
+            on_answer=self.answered,
+            on_failure=lambda ticket, error: self.failures.append(error),
+            on_error=lambda text: self.failures.append(MockMcpError(text)),
+        )
+        self.claims = 0
+        self.connect()
+
+    def answered(self, ticket: Ticket, mock: Mock) -> None:
+        assert ticket.request_id not in self.answers, "answered twice"
+        self.answers[ticket.request_id] = mock.data
+
+    def connect(self) -> None:
+        if self.connections:
+            self.session.lost()
+            self.connections[-1].give_up()
+        self.connections.append(Connection(self.daemon))
+        self.connections[-1].say([self.session.hello(self.daemon.token)])
+
+    def ask(self) -> None:
+        request_id = f"r{len(self.asked)}"
+        self.asked.append(request_id)
+        body = {"requestId": request_id, "endpoint": f"/{request_id}", "method": "GET"}
+        ticket = Ticket(request_id, request_id, msgspec.Raw(json.dumps(body).encode()), None)
+        self.connections[-1].say(self.session.submit([ticket]))
+
+    def arrive(self) -> bool:
+        """Let one thing arrive somewhere; tell whether there was any."""
+        ways = [(c, way) for c in self.connections for way in ("up", "down") if getattr(c, way)]
+        if not ways:
+            return False
+        connection, way = self.chance.choice(ways)
+        if way == "up":
+            connection.up.popleft()()
+        else:
+            text = connection.down.popleft()
+            if connection is self.connections[-1]:  # nobody reads the others any more
+                connection.say(self.session.receive(text))
+        return True
+
+    def answer(self) -> None:
+        """Claim and answer what is first in line."""
+        hub = self.daemon.hub
+        now = hub.clock.now()
+        self.claims += 1
+        token = f"token {self.claims}"
+        batch = hub.broker.claim(now, "R", 30.0, token)
+        if batch is not None:
+            mocks = [Mock(rid, request.endpoint) for rid, request in batch.requests.items()]
+            hub.broker.provide(now, "R", batch.id, token, mocks)
+        hub.settle()
+
+    def live(self) -> None:
+        for _ in range(STEPS):
+            step = self.chance.choices(
+                (self.arrive, self.ask, self.answer, self.connect), (8, 2, 1, 1)
+            )
+            step[0]()
+        while self.arrive() or self.session.waits:
+            assert self.connections[-1].closed is None, "the newest connection was closed"
+            self.answer()
+
+    def verdict(self) -> None:
+        assert self.failures == []
+        assert self.answers == {request_id: f"/{request_id}" for request_id in self.asked}
+
+
+def reconnect(seed: int) -> int:
+    connections = 0
+
+    async def scenario(world: World) -> None:
+        nonlocal connections
+        lived = Run(world.start_daemon(), world.random)
+        lived.live()
+        lived.verdict()
+        connections = len(lived.connections)
+        lived.connections[-1].peer.on_closed(1000, "")
+        assert lived.daemon.left() == []
+
+    run(seed, scenario)
+    return connections
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_the_newest_connection_loses_nothing(block: int, measured: Callable[..., None]) -> None:
+    seeds = range(block, ORDERS, BLOCKS)
+    connections = 0
+    for seed in seeds:
+        try:
+            connections += reconnect(seed)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+    assert connections > 2 * len(seeds), "hardly any run reconnected"
+    measured(orders=len(seeds), connections=connections)
