@@ -24,6 +24,7 @@ COMMANDS = {
     "daemon": "run the project's daemon in the foreground",
     "status": "say what runs: the project's daemon, its runs and batches",
     "stop": "stop the project's daemon and wait until it is gone",
+    "watch": "show live what the daemons do",
     "log": "show what was asked, what the model read and what it answered",
     "check": "say which recordings no longer fit the contract, without running tests",
     "show": "show a recording to a person",
