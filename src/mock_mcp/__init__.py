@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mock_mcp.control.client import DaemonClient
     from mock_mcp.daemon.server import MockMcpDaemon
     from mock_mcp.errors import MockMcpError
-    from mock_mcp.interceptors.context import intercept
+    from mock_mcp.interceptors.context import intercept, route
     from mock_mcp.limits import Limits
     from mock_mcp.runtime.launch import ensure_daemon_running, ensure_daemon_running_async
     from mock_mcp.runtime.project import compute_project_id, resolve_project_root
@@ -39,6 +39,7 @@ __all__ = [
     "ensure_daemon_running_async",
     "intercept",
     "resolve_project_root",
+    "route",
     "run_adapter",
 ]
 
@@ -57,6 +58,7 @@ _HOMES = {
     "ensure_daemon_running_async": "mock_mcp.runtime.launch",
     "intercept": "mock_mcp.interceptors.context",
     "resolve_project_root": "mock_mcp.runtime.project",
+    "route": "mock_mcp.interceptors.context",
     "run_adapter": "mock_mcp.adapter.entry",
 }
 

@@ -174,9 +174,13 @@ class HostRules:
         self._passthrough = _patterns(passthrough, "passthrough")
         self._loopback = loopback
 
+    def passes(self, origin: Origin) -> bool:
+        """Return whether ``passthrough`` names ``origin``."""
+        return _matches(self._passthrough, origin)
+
     def decide(self, origin: Origin) -> Decision:
         """Return what happens to a call to ``origin``."""
-        if _matches(self._passthrough, origin):
+        if self.passes(origin):
             return Decision.PASS
         if self._hosts is not None and _matches(self._hosts, origin):
             return Decision.MOCK

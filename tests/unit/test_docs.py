@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 ERRORS = (ROOT / "docs/errors.md").read_text("utf-8")
 RECORDINGS = (ROOT / "docs/recordings.md").read_text("utf-8")
-RAISING = ("contract", "exchange", "recordings", "scope", "wire")
+RAISING = ("browser", "contract", "exchange", "recordings", "scope", "wire")
 """Parts whose modules have errors of their own."""
 
 
@@ -133,6 +133,7 @@ def test_the_keys_of_the_project_are_those_of_the_readme():
 
 def test_the_members_of_the_fixture_are_those_of_the_readme():
     machinery = {"decide", "handle", "handle_async", "blocked", "verify", "finish"}
+    machinery |= {"passes", "handle_page", "page_failed"}
     methods = {name for name in vars(Scope) if not name.startswith("_")} - machinery
     assert rows(README, "Member", first="add") == methods | {"calls", "instructions"}
     arguments = inspect.signature(Scope.add_response).parameters

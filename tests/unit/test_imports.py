@@ -23,7 +23,7 @@ LAYERS = (
     ("_version", "errors", "types", "limits", "settings_keys"),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
-    ("daemon", "control", "client"),
+    ("browser", "daemon", "control", "client"),
     ("serving",),
     ("scope", "adapter", "responders", "convert"),
     ("intercept", "interceptors", "demo"),

@@ -1,4 +1,4 @@
-"""`mock_mcp.intercept`: mock the calls of a block of code, without pytest."""
+"""`mock_mcp.intercept` mocks the calls of a block of code, without pytest; `route` a page's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mock_mcp.browser import UrlMatch
 from mock_mcp.errors import ConfigurationError
-from mock_mcp.interceptors import Installed, install
+from mock_mcp.interceptors import Installed, install, stack
 from mock_mcp.recordings.miss import repair_of_block
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import LazyClient, Polices, Scope, make_settings, resolve_mode
 
-__all__ = ["Intercepted", "intercept"]
+__all__ = ["Intercepted", "intercept", "route"]
 
 
 def intercept(
@@ -66,6 +67,24 @@ def intercept(
         test={"testFile": str(path), "testName": name},
     )
     return Intercepted(scope, client)
+
+
+def route(page: Any, url: UrlMatch) -> Any:
+    """Answer the requests of a Playwright page whose URL matches, in a mocked test or block.
+
+    It is `mock_mcp.scope.Scope.route` of the innermost one, where that is not at hand.
+
+    Raises:
+        ConfigurationError: Nothing is mocked.
+        TypeError: ``page`` is no page and no browser context.
+    """
+    for installation in reversed(stack.current()):
+        if isinstance(installation.exchange, Scope):
+            return installation.exchange.route(page, url)
+    raise ConfigurationError(
+        "route: no test or block is mocked here; use the fixture or the marker mock_mcp, or "
+        "mock_mcp.intercept."
+    )
 
 
 class Intercepted:

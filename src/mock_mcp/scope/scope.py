@@ -17,12 +17,13 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
+from mock_mcp.browser import Lull, PageCallFailed, UrlMatch, route
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import (
     ConfigurationError,
@@ -153,6 +154,8 @@ class Scope:
         self._noted = _Noted(self.failures)
         self._asking = _Asking(self.failures)
         self._hand: list[HandWritten] = []
+        self._lull = Lull()
+        self._is_finished = False
         self._may_obtain = settings.mode != "none"
         if place is not None:
             self.file = RecordingFile(
@@ -231,6 +234,25 @@ class Scope:
         with self._lock:
             self._hand.append(answer)
 
+    def route(self, page: Any, url: UrlMatch) -> Any:
+        """Answer the requests of a Playwright page whose URL matches, as those of HTTP libraries.
+
+        Whatever the page makes of it, a request that cannot be answered fails the test.
+
+        Args:
+            page: A ``Page`` or ``BrowserContext``, of the sync or the async API.
+            url: As ``page.route`` takes it: a glob (``**/api/**``), a pattern or a function. It
+                decides alone, whatever ``hosts`` says, but hosts of ``passthrough`` are let
+                through.
+
+        Returns:
+            None; an awaitable under the async API.
+
+        Raises:
+            TypeError: ``page`` is neither.
+        """
+        return route(page, url, self)
+
     def request_mock(
         self,
         endpoint: str,
@@ -293,19 +315,37 @@ class Scope:
         self, request: HttpRequest, send: SendAsync | None = None
     ) -> HttpResponse:
         """Return the answer to an intercepted call, from async code."""
-        call = self._begin_http(request)
-        mock = self._answer(call)
-        if mock is None and send is not None and self.settings.source == "live":
-            with self.live.sending(call):
-                response = await send()
-            return self.live.take(call, response, self._police)
-        if mock is None:
-            mock = self._accept(call, await self._ask_async(call))
-        return self._respond(request, call, mock)
+        return await self._handle(request, self._ask_async, send)
 
     def blocked(self, error: NetworkBlocked) -> None:
         """Note a refused connection: the code under test may hide it."""
         self.failures.append(error)
+
+    # -- What the routes of pages ask (mock_mcp.browser.PageExchange) -----------------------------
+
+    def passes(self, origin: Origin) -> bool:
+        """Return whether a routed request goes its way: by ``passthrough``, or after the test."""
+        return self._is_finished or self._hosts.passes(origin)
+
+    async def handle_page(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer to a request of a page, which lets no error out."""
+        try:
+            with self._noted:
+                return await self._handle(request, self._ask_for_page)
+        except MockMcpError:
+            raise
+        except Exception as error:
+            self.page_failed(request, error)
+            raise
+
+    def page_failed(self, request: HttpRequest, error: Exception) -> None:
+        """Note an error that the page does not let out."""
+        failure = PageCallFailed(
+            f"{request.method} {request.url}, a request of the page, got no answer: "
+            f"{type(error).__name__}: {error}"
+        )
+        failure.__cause__ = error
+        self.failures.append(failure)
 
     # -- The end -----------------------------------------------------------------------------
 
@@ -322,6 +362,7 @@ class Scope:
 
     def finish(self, *, passed: bool, prune: bool = False) -> Promoted | None:
         """Write the recording if the test passed; return what `RecordingFile.promote` did."""
+        self._is_finished = True
         if self.file is None:
             return None
         if not passed:
@@ -335,6 +376,22 @@ class Scope:
         return self.file.promote("used" if prune else "all")
 
     # -- One call ----------------------------------------------------------------------------
+
+    async def _handle(
+        self,
+        request: HttpRequest,
+        ask: Callable[[Call], Awaitable[Mock]],
+        send: SendAsync | None = None,
+    ) -> HttpResponse:
+        call = self._begin_http(request)
+        mock = self._answer(call)
+        if mock is None and send is not None and self.settings.source == "live":
+            with self.live.sending(call):
+                response = await send()
+            return self.live.take(call, response, self._police)
+        if mock is None:
+            mock = self._accept(call, await ask(call))
+        return self._respond(request, call, mock)
 
     def _begin_http(self, request: HttpRequest) -> Call:
         body = request.body_value() if request.body else msgspec.UNSET
@@ -546,6 +603,13 @@ class Scope:
                 "new_episodes keeps the rest), or by hand (add_response)."
             )
         return self._client
+
+    async def _ask_for_page(self, call: Call) -> Mock:
+        """Ask together with the other requests of a page load."""
+        with self._noted:  # connected first, all go on in the same turn after the lull
+            await self._assistant(call).asynchronous()
+        await self._lull.wait()
+        return await self._ask_async(call)
 
     def _fields(self, call: Call) -> dict[str, Any]:
         """Return the request as the assistant reads it: no secrets, the test's context."""
