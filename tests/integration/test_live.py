@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,56 @@ def test_secrets_reach_the_test_and_not_the_file(library: type[Session], serve: 
     assert cookies == ["sid=REDACTED; Path=/", "theme=REDACTED; Path=/"]
     [replayed] = api.replay(library, call)
     assert json.loads(replayed.text) == {"access_token": "REDACTED", "id": 1}
+
+
+def test_a_host_by_its_name(library: type[Session], serve: Any) -> None:
+    api = serve(GOOD)
+    url = api.url.replace("127.0.0.1", "localhost")
+    [live] = api.record(library, Call("GET", f"{url}/named"), hosts=["localhost"])
+    assert live.status == 200
+    assert api.recording[0]["request"]["url"] == f"{url}/named"
+
+
+def test_through_a_proxy(library: type[Session], serve: Any) -> None:
+    if not library.has_proxies:
+        pytest.skip("the library has no proxies")
+    api = serve(GOOD)
+    url = "http://api.example.test/far"
+    scope = api.scope("once", hosts=["api.example.test"])
+    with install(scope), library(api.url) as session:
+        assert session.fetch(Call("GET", url)).status == 200
+    scope.finish(passed=True)
+    assert [request.url for request in api.server.requests] == [url]
+    assert api.recording[0]["request"]["url"] == url
+
+
+def test_many_threads_at_once(library: type[Session], serve: Any) -> None:
+    api = serve(lambda request: HttpResponse.from_mock(request, request.url.rpartition("/")[2]))
+    scope = api.scope("once")
+
+    def fetch(number: int) -> str:
+        with library() as session:
+            return session.fetch(Call("GET", f"{api.url}/{number}")).text
+
+    with install(scope), ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(fetch, range(24)))
+    assert texts == [f'"{number}"' for number in range(24)]
+    scope.finish(passed=True)
+    assert len(api.recording) == 24
+
+
+def test_a_connection_serves_live_and_recorded_calls(library: type[Session], serve: Any) -> None:
+    api = serve(GOOD)
+    one, two = (Call("GET", f"{api.url}/{n}") for n in (1, 2))
+    api.record(library, one)
+    scope = api.scope("new_episodes")
+    with library() as session:
+        with install(scope):
+            for call in (two, one, two):
+                assert session.fetch(call).status == 200
+        assert session.fetch(one).status == 200  # after the mocking ended
+    assert [call.source for call in scope.calls] == ["live", "recording", "live"]
+    assert len(api.server.requests) == 4
 
 
 # -- Drift ------------------------------------------------------------------------------------

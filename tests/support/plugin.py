@@ -24,7 +24,14 @@ from support.ws import HANG_S
 # pytester forgets modules that a run inside this process imports first, and the next run would
 # import them again, beside the classes that the daemon of this process uses.
 for name in (
-    *("httpx", "requests", "hypothesis", "anyio._backends._asyncio", "pytest_asyncio.plugin"),
+    *(
+        "httpcore",
+        "httpx",
+        "requests",
+        "hypothesis",
+        "anyio._backends._asyncio",
+        "pytest_asyncio.plugin",
+    ),
     *("mock_mcp.client.connect", "mock_mcp.contract.expected"),
     *("mock_mcp.contract.project", "mock_mcp.interceptors.httpx", "mock_mcp.interceptors.requests"),
     *("mock_mcp.interceptors.http_client", "mock_mcp.interceptors.context"),

@@ -92,7 +92,6 @@ class LiveAnswers:
     @contextlib.contextmanager
     def sending(self, call: Call) -> Iterator[None]:
         """Really make a call; note that it got no answer when it fails, or is given up."""
-        call.source = "live"
         try:
             with self._noted:
                 yield
@@ -107,7 +106,7 @@ class LiveAnswers:
 
     def take(self, call: Call, response: HttpResponse, police: Police) -> HttpResponse:
         """Check and stage an answer; return it, for it is delivered in any case."""
-        call.status = response.status
+        call.source, call.status = "live", response.status
         with contextlib.suppress(MockMcpError), self._noted:
             self._stage(call, response, police)
         return response
