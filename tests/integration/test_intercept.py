@@ -340,13 +340,13 @@ def test_unknown_host(library: type[Session]) -> None:
 
 def test_delay_beyond_the_read_timeout(library: type[Session], serve: Any) -> None:
     answer = respond(1, delay_s=600.0)  # neither is waited for
-    call = Call("GET", "", timeout_s=0.05)
+    call = Call("GET", "", read_timeout_s=0.05)
     real, mocked = errors(library, serve(answer), FakeExchange(answer), call)
     assert mocked is real
 
 
 def test_read_timeout_at_once(library: type[Session], serve: Any) -> None:
-    call = Call("GET", "", timeout_s=0.05)
+    call = Call("GET", "", read_timeout_s=0.05)
     exchange = FakeExchange(fail("read_timeout"))
     real, mocked = errors(library, serve(respond(1, delay_s=600.0)), exchange, call)
     assert mocked is real
@@ -376,7 +376,7 @@ def test_connect_timeout(library: type[Session]) -> None:
 
 def test_delay_within_the_timeout(library: type[Session]) -> None:
     with install(FakeExchange(respond(1, delay_s=0.001))), library() as session:
-        assert session.fetch(Call("GET", f"{API}/", timeout_s=30.0)).text == "1"
+        assert session.fetch(Call("GET", f"{API}/", read_timeout_s=30.0)).text == "1"
 
 
 def test_other_errors_of_the_exchange_arrive_unchanged(library: type[Session]) -> None:

@@ -53,7 +53,8 @@ class Call:
     form: dict[str, str] | None = None
     file: bytes | None = None
     chunks: Iterable[bytes] | None = None
-    timeout_s: float | None = None
+    read_timeout_s: float | None = None
+    """The read timeout alone, where a library can say so: a slow machine connects slowly."""
     follow: bool = False
     stream: bool = False
     raise_for_status: bool = False
@@ -112,7 +113,7 @@ def _httpx_arguments(call: Call) -> dict[str, Any]:
         "json": call.json,
         "data": call.form,
         "files": None if call.file is None else {"upload": ("a.bin", call.file)},
-        "timeout": call.timeout_s,
+        "timeout": (None, call.read_timeout_s, None, None),
     }
 
 
@@ -219,7 +220,7 @@ class Requests(Session):
             json=call.json,
             data=call.form if call.chunks is None else iter(call.chunks),
             files=None if call.file is None else {"upload": ("a.bin", call.file)},
-            timeout=call.timeout_s,
+            timeout=(None, call.read_timeout_s),
             allow_redirects=call.follow,
             stream=call.stream,
         )
@@ -300,7 +301,7 @@ class Urllib(Session):
         body, headers = _plain_body(call)
         request = urllib.request.Request(call.url, data=body, headers=headers, method=call.method)
         try:
-            timeout = {} if call.timeout_s is None else {"timeout": call.timeout_s}
+            timeout = {} if call.read_timeout_s is None else {"timeout": call.read_timeout_s}
             response = self.opener.open(request, **timeout)
         except urllib.error.HTTPError as error:
             if call.raise_for_status:
@@ -339,7 +340,7 @@ class HttpClient(Session):
         connection = self.connections.get((parts.scheme, parts.netloc))
         if connection is None:
             kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-            connection = kinds[parts.scheme](parts.netloc, timeout=call.timeout_s)
+            connection = kinds[parts.scheme](parts.netloc, timeout=call.read_timeout_s)
             self.connections[parts.scheme, parts.netloc] = connection
         body, headers = _plain_body(call)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -397,7 +398,7 @@ class Aiohttp(Session):
             headers=call.headers,
             json=call.json,
             data=data,
-            timeout=aiohttp.ClientTimeout(total=call.timeout_s),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=call.read_timeout_s),
             allow_redirects=call.follow,
             raise_for_status=call.raise_for_status,
             proxy=self.proxy,
@@ -446,7 +447,7 @@ class Urllib3(Session):
             call.url,
             body=body,
             headers=headers,
-            timeout=call.timeout_s,
+            timeout=urllib3.Timeout(read=call.read_timeout_s),
             redirect=call.follow,
             preload_content=not call.stream,
             chunked=call.chunks is not None,
@@ -505,7 +506,7 @@ class NiquestsAsync(Session):
             json=call.json,
             data=call.form if call.chunks is None else chunks(call.chunks),
             files=None if call.file is None else {"upload": ("a.bin", call.file)},
-            timeout=call.timeout_s,
+            timeout=(None, call.read_timeout_s),
             allow_redirects=call.follow,
             stream=call.stream,
         )
