@@ -201,7 +201,9 @@ def test_a_changed_contract_asks_again_only_for_what_no_longer_fits(
 
     replayed = tests.run()
     assert replayed.outcomes() == {"passed": 1, "failed": 1}
-    assert "The contract changed, and the recorded answer no longer fits it." in replayed.text
+    assert "The recorded answer to GET https://api.test/users/1 no longer fits the contract" in (
+        replayed.text
+    )
     assert "email" in replayed.text
     assert "--mock-mode=new_episodes test_app.py::test_one" in replayed.text
     assert tests.recordings() == before
