@@ -16,14 +16,19 @@ import mock_mcp
 from mock_mcp import pytest_plugin
 from mock_mcp.cli import COMMANDS, build_parser
 from mock_mcp.errors import MockMcpError
+from mock_mcp.interceptors.versions import NOT_INTERCEPTED, TESTED
 from mock_mcp.pytest_plugin import settings
 from mock_mcp.recordings.format import decode_recording, encode_interaction, encode_recording
 from mock_mcp.scope import MODES, SOURCES, Scope, ScopeSettings
+from mock_mcp.setup import doctor
+from mock_mcp.setup.clients import CLIENTS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 ERRORS = (ROOT / "docs/errors.md").read_text("utf-8")
 RECORDINGS = (ROOT / "docs/recordings.md").read_text("utf-8")
+INTERCEPTION = (ROOT / "docs/interception.md").read_text("utf-8")
+SETUP = (ROOT / "docs/setup.md").read_text("utf-8")
 RAISING = ("browser", "contract", "exchange", "recordings", "scope", "wire")
 """Parts whose modules have errors of their own."""
 
@@ -156,6 +161,31 @@ def test_the_recording_in_the_document_is_one():
     recording = decode_recording(example, "the example")
     texts = [encode_interaction(each) for each in recording.interactions]
     assert encode_recording(recording.test, texts) == example
+
+
+def test_the_versions_of_libraries_are_those_of_their_document():
+    table = INTERCEPTION.partition("## What is intercepted")[2].partition("\n\nOne suite")[0]
+    for name, (oldest, newest) in TESTED.items():
+        row = next(
+            line
+            for line in table.splitlines()
+            if re.match(rf"\| [^|]*\b{name}\b", line) and oldest in line.split("|")[2]
+        )
+        assert re.search(rf"\b{re.escape(newest)}\b", row.split("|")[2])
+    for name in NOT_INTERCEPTED:
+        assert f"{name}" in INTERCEPTION, name
+
+
+def test_what_the_doctor_checks_is_documented():
+    names = set(re.findall(r'Check\(\s*"(\w+)"', inspect.getsource(doctor)))
+    assert len(names) == 9
+    assert rows(SETUP, "Name") == names
+
+
+def test_every_client_is_in_the_readme():
+    for client in CLIENTS.values():
+        (row,) = re.findall(rf"\| {client.label} \| `{client.id}` \|(.*?)\| `", README)
+        assert row.strip("` ") == (client.project or "")
 
 
 def test_every_exit_code_is_documented():

@@ -20,6 +20,7 @@ NOT_RUNNING = 3
 
 COMMANDS = {
     "init": "configure your MCP clients and the project's contract, or undo it",
+    "doctor": "check what usually goes wrong, and say how to repair it",
     "adapter": "serve an AI assistant over MCP (stdio); what MCP clients start",
     "daemon": "run the project's daemon in the foreground",
     "status": "say what runs: the project's daemon, its runs and batches",
