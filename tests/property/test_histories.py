@@ -8,7 +8,7 @@ seed is the history: a complaint names it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -76,7 +76,7 @@ class Walk:
         except errors.MockMcpError as error:
             refusal = error.code
         if isinstance(got, core.BatchState):
-            got = got.id if op == "submit" else (got.id, list(got.requests))
+            got = got.id if op == "submit" else (got.id, ids_of(got.wanted))
         elif isinstance(got, core.RunState):
             got = None
         effects = tuple(self.broker.take_effects())
@@ -176,7 +176,7 @@ class Walk:
             self.record_submit(self.pick(batch.run_id, batch.run_id, *RUNS), ids, batch.id)
 
     def record_submit(self, run: str, ids: list[str], batch: str | None) -> None:
-        requests = [MockRequest(rid, "/x", "GET", msgspec.Raw(b"{}")) for rid in ids]
+        requests = [MockRequest(rid, f"/{rid}", "GET", msgspec.Raw(b"{}")) for rid in ids]
         self.record(
             "submit",
             lambda: self.broker.submit(self.now, run, requests, batch),
@@ -284,18 +284,20 @@ class Walk:
     def mocks(self, batch_id: str) -> list[Mock]:
         live = self.broker.is_live(batch_id)
         batch = self.broker.batch(batch_id) if live else None
-        ids = [*batch.requests] if batch else ["p"]
+        ids = ids_of(batch.wanted) if batch else ["p"]
         match self.pick("right", "right", "right", "right", "late", "few", "many", "twice"):
             case "late":
                 ids += batch.cancelled if batch else ()
             case "few":
-                ids.pop()
+                ids = ids[1:]
             case "many":
                 ids.append("nobody")
             case "twice":
-                ids.append(ids[0])
+                ids += ids[:1]
         self.random.shuffle(ids)
-        return [Mock(rid, [rid, self.next()]) for rid in ids]  # no two mocks are alike
+        return [  # no two mocks are alike
+            Mock(rid, [rid, self.next()], reuse="run" if self.chance(0.05) else None) for rid in ids
+        ]
 
     def end(self) -> None:
         """Let every test process go."""
@@ -304,6 +306,10 @@ class Walk:
                 self.record_close(run.id, run.connection_id, clean=True)
         self.now += LIMITS.grace_s
         self.expire()
+
+
+def ids_of(requests: Iterable[MockRequest]) -> list[str]:
+    return [request.request_id for request in requests]
 
 
 def walk(seed: int) -> list[Event]:

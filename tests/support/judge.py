@@ -64,6 +64,11 @@ class _Batch:
     claims_ended: int = 0
     released_by: set[str] = field(default_factory=set)
     answer: tuple[str, str, dict[str, Any]] | None = None  # adapter, token, data by request
+    reused: dict[str, Any] = field(default_factory=dict)  # data by request
+
+    @property
+    def wanted(self) -> list[str]:
+        return [rid for rid in self.requests if rid not in self.reused]
 
     @property
     def is_claimable(self) -> bool:
@@ -76,6 +81,7 @@ class _Run:
     capabilities: frozenset[str] = frozenset()
     session: int | None = None
     lost_at: float | None = None
+    reusable: dict[str, Any] = field(default_factory=dict)  # data by request
 
 
 class _Court:
@@ -219,6 +225,7 @@ class _Court:
             if batch.run == run and (not keeps or (wanted is not None and batch_id not in wanted)):
                 self.complain(f"{batch_id} outlived a hello that does not want it")
         self.runs[run] = _Run(connection, frozenset(capabilities), session)
+        self.runs[run].reusable = before.reusable if before else {}
 
     def before_close(self, run: str, connection: int, **_: Any) -> None:
         state = self.runs.get(run)
@@ -265,6 +272,17 @@ class _Court:
             effect.run_id, list(given["ids"]), set(), self.event.now
         )
 
+    def on_reused(self, effect: core.Reused) -> None:
+        batch = self.live(effect.batch_id)
+        if batch is None:
+            return
+        given = self.runs[batch.run].reusable
+        self.demand(
+            self.event.op == "submit" and {*effect.request_ids} <= {*batch.requests} & {*given},
+            "an answer was used again that was not given for this run",
+        )
+        batch.reused = {rid: given[rid] for rid in effect.request_ids if rid in given}
+
     def after_submit(self, run: str, ids: list[str], batch: str | None) -> None:
         self.demand(batch in (None, self.event.got), "the batch got another id")
         found = self.batches.get(self.event.got)
@@ -272,6 +290,9 @@ class _Court:
             self.demand(self.has("Delivered", self.event.got), "a submitted batch vanished")
             return
         self.demand(found.run == run, "a run joined another's batch")
+        if self.has("Submitted", self.event.got):
+            again = {*found.requests} & {*self.runs[run].reusable}
+            self.demand(again == {*found.reused}, "an answer was not used again")
         self.demand({*found.requests} <= {*ids}, "a request was kept that is not named any more")
         if found.answer:
             self.demand(self.has("Delivered", self.event.got), "no second delivery was made")
@@ -299,6 +320,7 @@ class _Court:
                 unwanted = not (kept and named)
             self.demand(over or unwanted, f"{effect.batch_id} was dropped though its test waits")
         batch.requests = [rid for rid in batch.requests if rid not in ids]
+        batch.reused = {rid: data for rid, data in batch.reused.items() if rid not in ids}
         batch.cancelled |= {*ids}
         self.demand(effect.whole == (not batch.requests), "'whole' is wrong")
         if not batch.requests:
@@ -311,6 +333,7 @@ class _Court:
         if found and found.run == run:
             left = ids is None or {*ids} & {*found.requests}
             self.demand(not left, "a request goes on that its test cancelled")
+            self.demand(found.wanted or found.answer, "a batch that has all its answers is kept")
 
     def on_acknowledged(self, effect: core.Acknowledged) -> None:
         batch = self.live(effect.batch_id)
@@ -348,8 +371,14 @@ class _Court:
             return
         given = self.event.given
         self.demand(effect.run_id == batch.run, "a result went to another run")
+        complete = batch.answer is None and not batch.wanted
+        if complete:  # of answers that were given before for the whole run
+            claim, batch.claim = batch.claim, None
+            who = (claim.adapter, claim.token) if claim else ("", "")
+            batch.answer = (*who, batch.reused)
         self.demand(
-            (self.event.op == "provide" and given["batch"] == effect.batch_id)
+            complete
+            or (self.event.op == "provide" and given["batch"] == effect.batch_id)
             or (self.event.op == "submit" and self.event.got == effect.batch_id),
             "a result was sent that nobody asked for",
         )
@@ -402,7 +431,7 @@ class _Court:
             self.complain("a batch was claimed that is not claimable")
             return
         self.demand(self.has("Claimed", claimed), "a claim was not announced")
-        self.demand(requests == found.requests, "other requests were shown")
+        self.demand(requests == found.wanted, "other requests were shown")
         self.demand(token not in self.tokens, "the history issues a token twice")
         self.tokens.add(token)
         found.claim = _Claim(adapter, token, lease, self.event.now + lease)
@@ -496,6 +525,13 @@ class _Court:
             self.demand(self.fits(mocks), "mocks were accepted that do not fit")
             self.demand(self.has("Delivered", batch), "an accepted answer was not sent")
             data = {mock.request_id: mock.data for mock in mocks}
+            reusable = self.runs[held[0].run].reusable
+            reusable.update(
+                (mock.request_id, mock.data)
+                for mock in mocks
+                if mock.reuse and mock.request_id in held[0].wanted
+            )
+            data |= held[0].reused
             held[0].claim = None
             held[0].answer = adapter, token, data
             held[0].since = self.event.now
@@ -506,7 +542,7 @@ class _Court:
         return (
             batch is not None
             and len(set(ids)) == len(ids)
-            and {*batch.requests} <= {*ids} <= {*batch.requests, *batch.cancelled}
+            and {*batch.wanted} <= {*ids} <= {*batch.wanted, *batch.cancelled}
         )
 
     # -- Time and the end -----------------------------------------------------------------------
