@@ -26,6 +26,7 @@ COMMANDS = {
     "status": "say what runs: the project's daemon, its runs and batches",
     "stop": "stop the project's daemon and wait until it is gone",
     "watch": "show live what the daemons do",
+    "answer": "answer one waiting batch by hand, in your editor",
     "log": "show what was asked, what the model read and what it answered",
     "check": "say which recordings no longer fit the contract, without running tests",
     "show": "show a recording to a person",

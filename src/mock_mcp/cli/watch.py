@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Watch until interrupted."""
     project = Project.resolve(options.project_root) if options.project_root else None
-    watcher = _Watcher(Router(CacheDirectory(), project), only=project)
+    watcher = _Watcher(Router(CacheDirectory(), project, only_own=project is not None))
     show = _draw if is_terminal(sys.stdout) else _print
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(show(watcher))
@@ -54,14 +54,12 @@ class _Watcher:
 
     Args:
         router: Finds the daemons.
-        only: Follow only this project's.
     """
 
-    def __init__(self, router: Router, *, only: Project | None) -> None:
+    def __init__(self, router: Router) -> None:
         self.changed = asyncio.Event()
         self.events: asyncio.Queue[tuple[Watched, DaemonEvent | None]] = asyncio.Queue(10_000)
         self._router = router
-        self._only = only
         self._followed: dict[Daemon, tuple[Watched, asyncio.Task[None]]] = {}
 
     @property
@@ -85,8 +83,6 @@ class _Watcher:
     async def _look(self) -> None:
         while True:
             found = await self._router.daemons()
-            if self._only is not None:
-                found = [each for each in found if each.info.project_id == self._only.id]
             for gone in self._followed.keys() - set(found):
                 self._followed.pop(gone)[1].cancel()
                 self.changed.set()
