@@ -29,7 +29,7 @@ ERRORS = (ROOT / "docs/errors.md").read_text("utf-8")
 RECORDINGS = (ROOT / "docs/recordings.md").read_text("utf-8")
 INTERCEPTION = (ROOT / "docs/interception.md").read_text("utf-8")
 SETUP = (ROOT / "docs/setup.md").read_text("utf-8")
-RAISING = ("browser", "contract", "exchange", "recordings", "scope", "wire")
+RAISING = ("browser", "contract", "exchange", "recordings", "responders", "scope", "wire")
 """Parts whose modules have errors of their own."""
 
 

@@ -220,6 +220,7 @@ def test_a_light_entry_point_loads_nothing_heavy(arguments):
         ("mock_mcp.client.connect", {"mcp", "mcp_types", "pydantic", "httptools", "jsonschema"}),
         ("mock_mcp.daemon.server", {"mcp", "mcp_types", "pydantic", "jsonschema", "yaml"}),
         ("mock_mcp.control.client", {"mcp", "mcp_types", "pydantic", "websockets"}),
+        ("mock_mcp.cli.respond", {"mcp", "mcp_types", "pydantic", "anyio", "httpx"}),
         ("mock_mcp.adapter.entry", {"mcp", "mcp_types", "pydantic", "asyncio"}),
     ],
 )

@@ -22,6 +22,7 @@ COMMANDS = {
     "init": "configure your MCP clients and the project's contract, or undo it",
     "doctor": "check what usually goes wrong, and say how to repair it",
     "adapter": "serve an AI assistant over MCP (stdio); what MCP clients start",
+    "respond": "answer the batches of tests without an MCP client",
     "daemon": "run the project's daemon in the foreground",
     "status": "say what runs: the project's daemon, its runs and batches",
     "stop": "stop the project's daemon and wait until it is gone",

@@ -945,8 +945,10 @@ class Broker:
             self._enqueue(batch)
         else:
             reasons = "; ".join(
-                f"{past.outcome}: {past.reason}" if past.reason else past.outcome
-                for past in batch.history
+                dict.fromkeys(
+                    f"{past.outcome}: {past.reason}" if past.reason else past.outcome
+                    for past in batch.history
+                )
             )
             message = (
                 f"Batch {batch.id} was given up after {batch.claims_ended} claims that ended "

@@ -46,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long a call waits for the assistant (default 600)",
     )
     group.addoption(
+        "--mock-responder",
+        metavar="SOURCE",
+        help="start a responder for this run, and ask it: sample, recordings DIR, openai, "
+        "anthropic, ollama, with more options of `mock-mcp respond` after it",
+    )
+    group.addoption(
         "--mock-prune",
         action="store_true",
         help="remove recorded calls that passing tests did not make, and recordings of no test",
@@ -72,6 +78,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.getoption
     if option("block_network") or option("mock_prune"):
         _session(session.config)
+    if option("mock_responder") and not hasattr(session.config, "workerinput"):
+        _session(session.config).start_responder()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,8 +99,8 @@ def mock_mcp(request: pytest.FixtureRequest) -> Scope:
 def pytest_configure_node(node: Any) -> None:
     """Name the runs of an xdist worker, so that its controller can tell what they wait for."""
     option = node.config.getoption
-    if option("mock_mode") not in (None, "none") or _is_enabled():
-        node.workerinput[WORKER] = _session(node.config).watch()
+    if option("mock_mode") not in (None, "none") or option("mock_responder") or _is_enabled():
+        node.workerinput[WORKER] = _session(node.config).watch(node.workerinput["workerid"])
 
 
 @pytest.hookimpl(optionalhook=True)

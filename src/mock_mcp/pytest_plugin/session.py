@@ -30,13 +30,15 @@ from mock_mcp.interceptors import Installed, install
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
 from mock_mcp.pytest_plugin.report import Report
+from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
 from mock_mcp.recordings.miss import repair_command
 from mock_mcp.recordings.paths import Place, locate
+from mock_mcp.responders.errors import ResponderUnusable
 from mock_mcp.runtime.project import Project
-from mock_mcp.scope import LazyClient, Polices, Scope, ScopeSettings
+from mock_mcp.scope import LazyClient, Polices, Scope, ScopeSettings, resolve_mode
 
 __all__ = ["MockedSession"]
 
@@ -60,7 +62,7 @@ class MockedSession:
         self._run = told.get(WORKER) or uuid.uuid4().hex
         self._client = LazyClient(
             project_root=self._project.root,
-            run_id=f"{self._run}-{worker}" if worker else self._run,
+            run_id=_run_id(self._run, worker),
             timeout_s=None,
         )
         self._scopes: dict[pytest.Item, Scope] = {}
@@ -79,6 +81,7 @@ class MockedSession:
         self._blocks = bool(config.getoption("block_network"))
         reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
         self._display = reporter and WaitingDisplay(reporter, self._project, self._run)
+        self._responder: ResponderProcess | None = None
 
     def collected(self, items: list[pytest.Item]) -> None:
         """Note what the collected tests use, before any are deselected."""
@@ -87,10 +90,32 @@ class MockedSession:
             if is_mocked(item):
                 self._mocked_fixtures.update(getattr(item, "fixturenames", ()))
 
-    def watch(self) -> str:
-        """Say what waits in the workers of this controller; return how their runs are named."""
+    def start_responder(self) -> None:
+        """Start the responder of the command line.
+
+        Raises:
+            pytest.UsageError: It did not start.
+        """
+        option = self._config.getoption
+        using = option("mock_responder")
+        if resolve_mode(option("mock_mode"), asks_nobody=True) == "none":
+            self._report.notes.append(
+                f"responder {using} was not started: nothing is asked with --mock-mode=none, "
+                "which holds where CI is set unless the command line names another mode"
+            )
+        elif not option("collectonly"):
+            try:
+                self._responder = ResponderProcess(using, self._project.root)
+            except ResponderUnusable as exc:
+                raise pytest.UsageError(exc.message) from None
+            self._responder.serve(self._run)
+
+    def watch(self, worker: str) -> str:
+        """Say what waits in a worker of this controller; return how its run's id begins."""
         if self._display:
             self._display.start()
+        if self._responder is not None:
+            self._responder.serve(_run_id(self._run, worker))
         return self._run
 
     def scope_of(self, item: pytest.Item) -> Scope:
@@ -269,6 +294,9 @@ class MockedSession:
                 self._display.stop()
             self._report.corrected(self._client.corrected)
             self._client.close()
+            if self._responder is not None:
+                self._responder.stop()
+                self._report.notes += self._responder.lines()
             if self._worker:
                 output: Any = self._config  # which xdist gives a new attribute
                 output.workeroutput[WORKER] = self._report.dump()
@@ -337,6 +365,10 @@ class MockedSession:
         assert scope.file is not None
         if outcome in ("written", "removed"):
             self._report.changed(scope.file.path, outcome)
+
+
+def _run_id(run: str, worker: str | None) -> str:
+    return f"{run}-{worker}" if worker else run
 
 
 def _place(item: pytest.Item) -> Place:

@@ -64,7 +64,9 @@ def settings_of(node: pytest.Item | pytest.Collector, project: dict[str, Any]) -
     option = node.config.getoption
     source, timeout_s = option("mock_source"), option("mock_timeout")
     found["mode"] = resolve_mode(
-        option("mock_mode"), found.get("mode"), asks_nobody=source in ("example", "live")
+        option("mock_mode"),
+        found.get("mode"),
+        asks_nobody=source in ("example", "live") or option("mock_responder") is not None,
     )
     if source is not None:
         found["source"] = source

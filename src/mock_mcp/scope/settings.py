@@ -86,7 +86,8 @@ def resolve_mode(asked: str | None, chosen: str | None = None, *, asks_nobody: b
     Args:
         asked: The command line's.
         chosen: That of the project or the test; ``once`` when None.
-        asks_nobody: Whether the command line names a source that needs no assistant.
+        asks_nobody: Whether the command line names a source that needs no assistant, or starts a
+            responder.
 
     Raises:
         ConfigurationError: One of them is no mode.

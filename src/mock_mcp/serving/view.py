@@ -52,10 +52,10 @@ _TYPED = ("requestId", "endpoint", "method")
 _SAID = ("contract", "contractMode", "unchecked")
 
 
-def test_view(test: TestMeta | None) -> dict[str, str]:
-    """Return the test's file and name, as far as they are known."""
+def test_view(test: TestMeta | None, requests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the test's file and name, as far as the run or all of its requests name them."""
     found = {"file": test.test_file, "name": test.test_name} if test else {}
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in found.items() if value} | _named_by(requests)
 
 
 def claim_view(
@@ -81,7 +81,7 @@ def claim_view(
         "claimToken": claim.claim_token,
         "leaseUntil": claim.lease_until,
         "runId": claim.run_id,
-        "test": test_view(test) | _named_by(claim.requests),
+        "test": test_view(test, claim.requests),
         "attempts": claim.attempts,
         "history": history_view(claim.history),
         **({"used": said} if said else {}),
