@@ -110,7 +110,7 @@ def test_large_bodies(daemon_process: DaemonProcess, measured: Callable[..., Non
 def test_a_slow_reader(daemon_process: DaemonProcess, measured: Callable[..., None]) -> None:
     """It never reads its results: it is cut off before they are too many."""
     before = warm_up(daemon_process)
-    body = "x" * (8 * MIB)
+    body = "x" * (15 * MIB)
     highest = 0.0
     results = 0
     with attach(daemon_process, "run") as client:

@@ -231,6 +231,8 @@ def _spawn(project: Project, cache: CacheDirectory, timeout_s: float) -> None:
     log_path = cache.logs(project.id) / "daemon.log"
     log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        if hasattr(os, "fchmod"):  # whatever the umask
+            os.fchmod(log_fd, 0o600)
         env = {**os.environ, "MOCK_MCP_CACHE_DIR": str(cache.base)}
         if paths := env.get("PYTHONPATH"):  # the daemon has another working directory
             env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))

@@ -57,6 +57,8 @@ class FileLock:
         fd = os.open(self.path, flags, 0o600)
         if _try_lock(fd):
             self._fd = fd
+            if hasattr(os, "fchmod"):  # whatever the umask
+                os.fchmod(fd, 0o600)
             return True
         os.close(fd)
         return False
