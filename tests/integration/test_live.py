@@ -21,7 +21,15 @@ from mock_mcp.interceptors import forward, install
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import ApiDrift, Polices, Scope, UnrecordableAnswer, make_settings
-from unit.interceptors.clients import CHUNKS, CLIENTS, Call, Outcome, Session, chunks_of
+from unit.interceptors.clients import (
+    CHUNKS,
+    CLIENTS,
+    Call,
+    Outcome,
+    Session,
+    chunks_of,
+    urllib3,
+)
 from unit.interceptors.servers import Answer, RealServer, free_port
 
 pytestmark = pytest.mark.parametrize("library", CLIENTS)
@@ -452,12 +460,12 @@ def fails(library: type[Session], api: Api, call: Call) -> None:
 
 
 def test_a_refused_connection(library: type[Session], serve: Any) -> None:
-    fails(library, serve(GOOD), Call("GET", f"http://127.0.0.1:{free_port()}/", timeout_s=5))
+    fails(library, serve(GOOD), Call("GET", f"http://127.0.0.1:{free_port()}/"))
 
 
 def test_a_timeout_of_the_library(library: type[Session], serve: Any) -> None:
     api = serve(respond({}, delay_s=600))
-    fails(library, api, Call("GET", f"{api.url}/slow", timeout_s=0.2))
+    fails(library, api, Call("GET", f"{api.url}/slow", read_timeout_s=0.2))
 
 
 def test_a_reset_connection(library: type[Session], serve: Any) -> None:
@@ -469,6 +477,8 @@ def test_a_reset_connection(library: type[Session], serve: Any) -> None:
 
 
 def test_a_body_that_is_cut(library: type[Session], serve: Any) -> None:
+    if library.name == "requests" and urllib3.__version__ < "2":
+        pytest.skip("requests on urllib3 1 takes what came for the whole")
     api = serve(raw(b"cut", content_type="text/plain", content_length="100", connection="close"))
     fails(library, api, Call("GET", f"{api.url}/cut"))
 

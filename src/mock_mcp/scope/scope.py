@@ -598,8 +598,8 @@ class Scope:
     def _assistant(self, call: Call) -> LazyClient:
         if self._client is None:
             raise ConfigurationError(
-                f"{call.method} {call.url} cannot be really called: it was not made by an HTTP "
-                "library that mock-mcp intercepts. Answer it from another source (mode "
+                f"{call.method} {call.url} cannot be really called: it was made by a page, or "
+                "by no HTTP library that mock-mcp intercepts. Answer it from another source (mode "
                 "new_episodes keeps the rest), or by hand (add_response)."
             )
         return self._client
