@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from mock_mcp.convert.bodies import wire_request, wire_response
 
 from mock_mcp.convert.har import to_har
+from mock_mcp.recordings.bodies import wire_request, wire_response
+from support.browser import CHROMIUM, FLAGS, needs_chromium
 from unit.convert.samples import EVERYTHING, answer, call, recording
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FOLLOWED = {"redirect"}
 """Playwright follows a redirect itself."""
 REPEATED = {"again-3"}
@@ -53,7 +52,7 @@ def test_playwright_finds_every_answer(tmp_path: Path):
             assert pairs == expected.headers, name
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_chromium
 def test_a_page_is_served_from_the_archive(tmp_path: Path):
     page_ = answer(
         call(path="/page"),
@@ -65,7 +64,7 @@ def test_a_page_is_served_from_the_archive(tmp_path: Path):
     tree, _ = to_har([("a.json", recording(page_, posted))])
     (tmp_path / "a.har").write_text(json.dumps(tree))
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             page = browser.new_page()
             page.route_from_har(str(tmp_path / "a.har"))
