@@ -216,6 +216,15 @@ def test_what_keeps_it_from_starting_is_said_in_words(
     assert "Traceback" not in text
 
 
+def test_a_key_that_is_none_is_not_quoted(tests: PluginProject) -> None:
+    code, text = Respond(
+        tests.path, "--using", "openai", "--model", "m", OPENAI_API_KEY=f"{KEY}\nx"
+    ).end()
+    assert code == 1
+    assert "OPENAI_API_KEY holds no key" in text
+    assert KEY not in text
+
+
 def test_without_the_extra_one_line_says_what_to_install(
     tests: PluginProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

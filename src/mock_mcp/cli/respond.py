@@ -273,6 +273,9 @@ def _model(options: argparse.Namespace, name: str, project: Project) -> Source:
         url = f"http://{url}"
     key_env = options.key_env or service.key_env
     key = environment(key_env)
+    if key is not None and not (key.isascii() and key.isprintable()):
+        # The HTTP library would quote it in its error.
+        raise ResponderUnusable(f"{key_env} holds no key: not all of it can stand in a header.")
     if key is None and (options.key_env or (name != "ollama" and not given_url)):
         raise ResponderUnusable(f"{name} needs a key: set the environment variable {key_env}.")
     headers: dict[str, str] = {}

@@ -56,7 +56,7 @@ class Patience:
     first_s: float = 1.0
     longest_s: float = 30.0
     asked_s: float = 300.0
-    timeout_s: float = 300.0
+    timeout_s: float = 600.0
 
 
 class Api:
@@ -71,6 +71,9 @@ class Api:
         patience: How long calls may take.
         sleep, clock, jitter: Waits some seconds; counts them; draws from 0 to 1.
         transport: In place of the network.
+
+    Raises:
+        ResponderUnusable: ``base_url`` is no URL.
     """
 
     def __init__(
@@ -95,13 +98,16 @@ class Api:
         self._next_at = float("-inf")
         self._paused_until = float("-inf")
         timeout = httpx.Timeout(self._patience.timeout_s, connect=10)
-        self._client = httpx.AsyncClient(
-            base_url=base_url.rstrip("/") + "/",
-            headers={"user-agent": f"mock-mcp/{__version__}", **(headers or {})},
-            timeout=timeout,
-            limits=httpx.Limits(max_connections=None),
-            transport=transport,
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=base_url.rstrip("/") + "/",
+                headers={"user-agent": f"mock-mcp/{__version__}", **(headers or {})},
+                timeout=timeout,
+                limits=httpx.Limits(max_connections=None),
+                transport=transport,
+            )
+        except httpx.InvalidURL as exc:
+            raise ResponderUnusable(f"{name}: {base_url!r} is no URL ({exc}).") from None
         self.where = str(self._client.base_url.copy_with(userinfo=b"")).rstrip("/")
 
     async def close(self) -> None:
@@ -140,6 +146,10 @@ class Api:
                 response = await self._client.post(
                     path, content=content, headers={"content-type": "application/json"}
                 )
+            except httpx.ReadTimeout:  # it would take as long again
+                raise CannotAnswer(
+                    f"{self.name} did not answer within {self._patience.timeout_s:g} s."
+                ) from None
             except httpx.TransportError as exc:
                 failure = f"{self.where}: {self._clean(exc)}"
             else:

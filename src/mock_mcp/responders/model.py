@@ -29,6 +29,8 @@ from mock_mcp.types import Mock
 __all__ = ["Ask", "Model", "ModelSource", "Reply", "Turn"]
 
 CORRECTIONS = 3
+REQUESTS_SHOWN = 50
+"""Requests the model reads at once; those of a larger batch follow."""
 IDS_SHOWN = 50
 _OF_THE_CLAIM = ("batchId", "claimToken", "leaseUntil", "runId")
 
@@ -148,14 +150,25 @@ class _Conversation:
     usage: Usage
     found: Next
     turns: list[Turn] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     mocks: dict[str, Mock] = field(default_factory=dict)
     reply: Any = None
 
     async def write(self, problem: str | None) -> Sequence[Mock]:
         """Ask for what is missing, or for corrections of what was wrong."""
-        ids = [request["requestId"] for request in self.found.claim.requests]
-        text = await asyncio.to_thread(self._batch) if problem is None else problem
-        asked = [rid for rid in ids if rid not in self.mocks] or ids
+        requests = self.found.claim.requests
+        if problem is not None:
+            await self._answer(problem, self._missing(self.shown) or self.shown)
+        while part := requests[len(self.shown) :][:REQUESTS_SHOWN]:
+            text = await asyncio.to_thread(self._batch, part)
+            ids = [request["requestId"] for request in part]
+            self.shown += ids
+            await self._answer(text, ids)
+        return [self.mocks[request["requestId"]] for request in requests]
+
+    async def _answer(self, text: str, ids: Sequence[str]) -> None:
+        """Tell the model something, and go on until there are mocks for these requests."""
+        asked = ids
         while True:
             reply = await self._ask(text, asked)
             if reply.is_cut:
@@ -167,14 +180,17 @@ class _Conversation:
                 asked = asked[: len(asked) // 2]
                 text = f"Your answer was cut off: it is too long. Answer only {_names(asked)} now."
                 continue
-            self.mocks |= _mocks_in(reply.content, ids)
-            missing = [rid for rid in ids if rid not in self.mocks]
-            if not missing:
-                return [self.mocks[rid] for rid in ids]
-            if unanswered := [rid for rid in asked if rid in missing]:
+            self.mocks |= _mocks_in(reply.content, self.shown)
+            if unanswered := self._missing(asked):
                 raise Unusable(f"There is no mock for {_names(unanswered)}. Write what is missing.")
+            missing = self._missing(ids)
+            if not missing:
+                return
             asked = missing[: len(asked)]
             text = f"Go on: answer {_names(asked)}."
+
+    def _missing(self, ids: Sequence[str]) -> list[str]:
+        return [rid for rid in ids if rid not in self.mocks]
 
     async def _ask(self, text: str, ids: Sequence[str]) -> Reply:
         self.turns.append(Turn(text, self.reply))
@@ -185,11 +201,10 @@ class _Conversation:
             raise CannotAnswer(f"{self.model.name} refused to answer: {reply.refusal}")
         return reply
 
-    def _batch(self) -> str:
-        """Return the batch as the model reads it."""
+    def _batch(self, requests: Sequence[Mapping[str, Any]]) -> str:
+        """Return requests of the batch as the model reads them."""
         claim = self.found.claim
-        contracts = self.contracts.read(self.found.daemon.info, claim.requests)
-        shown = batch_view(claim.requests, contracts)
+        shown = batch_view(requests, self.contracts.read(self.found.daemon.info, requests))
         view = claim_view(claim, self.found.test, shown, claim.used)
         return dump({name: value for name, value in view.items() if name not in _OF_THE_CLAIM})
 

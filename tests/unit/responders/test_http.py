@@ -141,11 +141,18 @@ async def test_a_rate_spaces_calls():
     assert clock.now == 6.0
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow")])
+@pytest.mark.parametrize("error", [httpx.ConnectError("no"), httpx.ReadError("cut")])
 async def test_a_broken_connection_is_tried_again(error):
     model, asked, _ = api(error, GOOD)
     assert await model.post("chat", {}) == {"ok": True}
     assert len(asked) == 2
+
+
+async def test_a_model_that_is_too_slow_is_not_asked_again():
+    model, asked, _ = api(httpx.ReadTimeout("slow"))
+    with pytest.raises(CannotAnswer, match="did not answer within 600 s"):
+        await model.post("chat", {})
+    assert len(asked) == 1
 
 
 async def test_an_answer_that_is_no_json_is_tried_again():
@@ -198,6 +205,11 @@ async def test_a_probe_finds_out_who_is_not_there_and_what_the_key_is_worth():
     model, asked, _ = api(said(404))  # a server that lists no models
     await model.probe("models")
     assert asked[0].method == "GET"
+
+
+async def test_an_address_that_is_none_is_said():
+    with pytest.raises(ResponderUnusable, match="'http://:x' is no URL"):
+        Api("model", "http://:x")
 
 
 async def test_the_address_is_shown_without_its_password():

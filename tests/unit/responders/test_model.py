@@ -147,6 +147,17 @@ async def test_an_answer_that_is_cut_off_is_asked_for_in_halves():
     assert model.told[3:] == ["Go on: answer r2.", "Go on: answer r3.", "Go on: answer r4."]
 
 
+async def test_a_large_batch_is_read_in_parts():
+    ids = [f"r{n}" for n in range(120)]
+    model = Model(mocks(*ids[:50]), mocks(*ids[50:99]), mocks("r99"), mocks(*ids[100:]))
+    _, written = writing(model, *ids)
+    with pytest.raises(Unusable, match=r"no mock for r99\."):
+        await written.write(None)
+    assert [each.request_id for each in await written.write("r99 is missing")] == ids
+    read = [json.loads(text)["requests"] for text in (model.told[0], model.told[1], model.told[3])]
+    assert [len(requests) for requests in read] == [50, 50, 20]
+
+
 async def test_one_mock_that_is_cut_off_cannot_be_written():
     _, written = writing(Model(Reply("{", "{", is_cut=True)), "r1")
     with pytest.raises(CannotAnswer, match="--max-tokens"):
