@@ -115,8 +115,8 @@ class _Story:
             await self._stop_daemon()
         self._step("Cleaned up: no process and no file is left")
         print(
-            "\nThat is mock-mcp. Next: put it into your assistant's MCP configuration (see the\n"
-            "README), and ask the assistant to serve the mocks of your own tests."
+            "\nThat is mock-mcp. Next: run `mock-mcp init` in a project of yours, and ask your\n"
+            "assistant to serve the mocks of its tests."
         )
 
     def _stop_on_signals(self) -> None:

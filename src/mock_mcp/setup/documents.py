@@ -18,6 +18,9 @@ __all__ = ["Found", "find_documents"]
 MAX_FILES = 50_000
 """Files that are looked at, by their names, before the search ends."""
 
+MAX_READ_BYTES = 256 * 1024 * 1024
+"""JSON and YAML that is read before the search ends: a project may hold data too."""
+
 _SKIPPED = frozenset(
     (
         *("node_modules", "__pycache__", "site-packages", "venv", "env", "vendor"),
@@ -74,7 +77,7 @@ def _nearest(path: Path) -> tuple[int, str, bool, str]:
 
 def _candidates(root: Path) -> Iterator[Path]:
     """Yield files that say they are such a document; links and huge files are passed over."""
-    looked = 0
+    looked = read = 0
     for text, names, files in os.walk(root):
         directory = Path(text)
         if "pyvenv.cfg" in files:  # an environment, whatever its name
@@ -83,17 +86,20 @@ def _candidates(root: Path) -> Iterator[Path]:
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in _SKIPPED)
         for name in sorted(files):
             looked += 1
-            if looked > MAX_FILES:
-                return
             path = directory / name
-            if path.suffix.lower() in _SUFFIXES and _says_so(path):
-                yield path
+            if path.suffix.lower() in _SUFFIXES:
+                content = _content(path)
+                read += len(content)
+                if _MARK.search(content):
+                    yield path
+            if looked >= MAX_FILES or read >= MAX_READ_BYTES:
+                return
 
 
-def _says_so(path: Path) -> bool:
+def _content(path: Path) -> bytes:
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_DOCUMENT_BYTES:
-            return False
-        return _MARK.search(path.read_bytes()) is not None
+            return b""
+        return path.read_bytes()
     except OSError:
-        return False
+        return b""

@@ -14,7 +14,7 @@ import pytest
 from mock_mcp.contract.config import load_project_config
 from mock_mcp.errors import ConfigurationError, MissingExtra
 from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.setup import launcher
+from mock_mcp.setup import documents, launcher
 from mock_mcp.setup.clients import CLIENTS, System, detect, target
 from mock_mcp.setup.errors import SetupError
 from mock_mcp.setup.launcher import REQUIREMENT
@@ -423,6 +423,18 @@ def test_documents_are_found_and_registered_nearest_first(planner, root):
         '    "z.json",\n    "api/a.yaml",\n]\n'
     )
     assert len(load_project_config(root).documents) == 2
+
+
+def test_the_search_for_documents_ends(planner, root, monkeypatch):
+    for name in ("a", "b", "c"):
+        document = json.loads(PETSTORE.read_text())
+        document["info"]["title"] = name
+        (root / f"{name}.json").write_text(json.dumps(document))
+    size = (root / "a.json").stat().st_size
+    monkeypatch.setattr(documents, "MAX_READ_BYTES", size + 1)
+    assert documents.find_documents(root).documents == ("a.json", "b.json")
+    monkeypatch.setattr(documents, "MAX_FILES", 1)
+    assert documents.find_documents(root).documents == ("a.json",)
 
 
 def test_a_document_that_cannot_be_used_is_named_and_left_out(planner, root):
