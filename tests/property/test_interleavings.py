@@ -1,8 +1,9 @@
 """Tests, a daemon and adapters through one bad minute, in thousands of ways.
 
 In the bad minute messages are late, connections break and each end learns of it when it does, the
-daemon is killed or stopped, a newer client takes a run over, tests give up some requests, adapters
-dawdle, release, answer wrongly, are cancelled and die. Then all is calm and somebody answers.
+daemon is killed or stopped, a newer client takes a run over, everybody is suspended, the wall clock
+is turned, tests give up some requests, adapters dawdle, release, answer wrongly, are cancelled and
+die. Then all is calm and somebody answers.
 
 Every request must have come to exactly one end: its own answer, checked if it had to be; or an
 error that its history explains. What an adapter was told was delivered is what the test got. And
@@ -273,6 +274,7 @@ class Story:
         world = self.world
         troubles: list[Callable[[], None]] = [world.cut_connection] * 4
         troubles += [world.kill_daemon, world.stop_daemon, self.start, self.change_delays]
+        troubles += [world.suspend, world.turn_wall_clock]
         until = world.loop.time() + BAD_S
         pause_s = world.random.choice([2.0, 8.0, 30.0])
         while world.loop.time() < until:

@@ -238,7 +238,7 @@ class SimDaemon:
         self.daemon_id = f"daemon {number}"
         self.started_at = world.loop.time()
         self.hub = Hub(
-            world.limits, clock=Clock(world.loop.time, world.loop.time), logger=world.logger
+            world.limits, clock=Clock(world.loop.time, world.wall_clock), logger=world.logger
         )
         self.control = Control(self.hub, self, SimGate(world))  # type: ignore[arg-type]
         self.ends: dict[Any, None] = {}
@@ -380,6 +380,7 @@ class World:
         self.errors: list[str] = []
         self.ends: dict[End, None] = {}  # in order of connection
         self.delay_s = 0.0
+        self.wall_offset_s = 0.0
         self.starts = 0
         self.registry: DaemonInfo | None = None
         self.daemon: SimDaemon | None = None
@@ -388,6 +389,16 @@ class World:
 
     def later(self, delay_s: float, what: Callable[[], Any]) -> None:
         self.loop.call_later(delay_s, what)
+
+    def wall_clock(self) -> float:
+        return self.loop.time() + self.wall_offset_s
+
+    def turn_wall_clock(self) -> None:
+        self.wall_offset_s += self.random.choice([-3600.0, 3600.0])
+
+    def suspend(self) -> None:
+        """Let a minute pass in which nobody does anything; every timer is late afterwards."""
+        self.loop.now += 60.0
 
     # -- The daemon -------------------------------------------------------------------------
 
