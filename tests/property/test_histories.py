@@ -331,7 +331,7 @@ def test_the_judge_has_no_complaint(block: int, measured: Callable[..., None]) -
 
 def test_the_histories_are_worth_judging() -> None:
     """Every operation succeeds and is refused, and every announcement is made, in a few walks."""
-    events = [event for seed in range(200) for event in walk(seed)]
+    events = [event for seed in range(100) for event in walk(seed)]
     announced = {type(effect) for event in events for effect in event.effects}
     assert announced == set(core.Effect.__subclasses__())
     actions = {"renew", "release", "hold", "reject", "fail", "provide"}
