@@ -199,6 +199,8 @@ def processes_of(directory: Path) -> Iterator[tuple[int, str]]:
     for found in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if int(found.name) != os.getpid() and needle in (found / "environ").read_bytes():
-                command = (found / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                command = (
+                    (found / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 if command:
                     yield int(found.name), command

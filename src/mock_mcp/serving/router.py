@@ -22,6 +22,7 @@ from mock_mcp.errors import (
     InternalError,
     MockMcpError,
     UnknownBatch,
+    VersionMismatch,
 )
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.ipc import is_listening
@@ -42,13 +43,15 @@ class Daemon:
         info: Its registry.
         client: A client made from that registry.
 
-    ``slow`` says that it did not answer the last question in time.
+    ``slow`` says that it did not answer the last question in time, ``mismatch`` that it is of
+    another implementation or revision.
     """
 
     def __init__(self, info: DaemonInfo, client: DaemonClient) -> None:
         self.info = info
         self.client = client
         self.slow = False
+        self.mismatch: VersionMismatch | None = None
         self._tests: dict[str, TestMeta | None] = {}
 
     async def test_of(self, run_id: str, patience_s: float) -> TestMeta | None:
@@ -169,12 +172,15 @@ class Router:
         if self.project is None:
             return
         own = self._daemons.get(self.project.id)
-        if own is not None and await self._listens(own):
-            return
         try:
-            await ensure_daemon_running_async(
-                self.project.root, cache_dir=self._cache.base, logger=self._logger
-            )
+            if own is None or not await self._listens(own):
+                await ensure_daemon_running_async(
+                    self.project.root, cache_dir=self._cache.base, logger=self._logger
+                )
+            elif own.mismatch is not None:
+                raise own.mismatch
+            else:
+                return
         except MockMcpError as exc:
             if not self._daemons.keys() - {self.project.id}:
                 raise
@@ -302,10 +308,12 @@ class Router:
             daemon.slow = await self._listens(daemon)
             return Answer(daemon, None, exc) if daemon.slow else None
         except MockMcpError as exc:
+            daemon.mismatch = exc if isinstance(exc, VersionMismatch) else None
             return Answer(daemon, None, exc)
         except OSError as exc:
             return Answer(daemon, None, InternalError(f"The daemon cannot be reached: {exc}"))
         daemon.slow = False
+        daemon.mismatch = None
         return Answer(daemon, value, None)
 
     async def _listens(self, daemon: Daemon) -> bool:
