@@ -241,10 +241,16 @@ _SHOWN = _list(
     _result(
         {"requestId": _STRING, "endpoint": _STRING, "method": _STRING},
         metadata=_OBJECT,
-        contract={"description": "Name in contracts, `metadata.schema`, or a fold."},
+        contract={
+            "type": ["string", "object"],
+            "description": "Name in contracts, `metadata.schema`, or a fold.",
+        },
         contractMode={"type": "string", "enum": ["warn", "off"]},
-        unchecked={"description": "Why no contract judges the answer."},
-        requestViolations={"description": "Where the request itself breaks the contract."},
+        unchecked={"type": "string", "description": "Why no contract judges the answer."},
+        requestViolations={
+            "type": ["array", "object"],
+            "description": "Where the request itself breaks the contract.",
+        },
     )
 )
 _CONTRACTS = {

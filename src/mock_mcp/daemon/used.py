@@ -31,6 +31,7 @@ _URL_CHARS = 300
 _BODY_BYTES = 16 * 1024
 """Largest request body that is looked at."""
 
+_READING = ("GET", "HEAD")
 _LAST_WORD = re.compile(r"([A-Z]?[a-z]+|[A-Z]+)\d*$")
 _IDENTIFYING = frozenset(
     (
@@ -56,10 +57,10 @@ class UsedByRun:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._runs: dict[str, OrderedDict[tuple[str, str], UsedValues]] = {}
+        self._runs: dict[str, OrderedDict[tuple[str, str, str], UsedValues]] = {}
 
     def note(self, run_id: str, requests: Sequence[MockRequest], mocks: Sequence[Mock]) -> None:
-        """Keep what identifies these answers; the last answer to a method and URL counts."""
+        """Keep what identifies these answers; of what was only read the last answer counts."""
         by_id = {mock.request_id: mock for mock in mocks}
         kept = self._runs.setdefault(run_id, OrderedDict())
         for request in requests[-self._limits.used_answers :]:
@@ -73,7 +74,9 @@ class UsedByRun:
             )
             if not used.sent and not used.answer:
                 continue
-            key = (used.method, used.endpoint)
+            key = (used.method, used.endpoint, "")
+            if used.method not in _READING:  # each call may create something of its own
+                key = (*key[:2], f"{used.sent}{used.answer}")
             kept[key] = used
             kept.move_to_end(key)
         while len(kept) > self._limits.used_answers:

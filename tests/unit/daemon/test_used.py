@@ -82,6 +82,13 @@ def test_the_latest_calls_are_kept_and_the_last_answer_counts():
     ]
 
 
+def test_what_was_created_by_equal_calls_is_all_kept():
+    used = UsedByRun(Limits())
+    for number in (1, 2, 2):
+        used.note("r", [asked("POST", "/users")], [Mock("a", {"id": number})])
+    assert [each.answer for each in used.of("r")] == [{"id": 1}, {"id": 2}]
+
+
 def test_it_ends_with_the_run_and_is_of_no_other():
     used = UsedByRun(Limits())
     used.note("r", [asked()], [Mock("a", {"id": 7})])
