@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Self
 
@@ -34,7 +36,9 @@ HOOKS = {
 """The module that is watched, and the one whose ``patch(module, patches)`` hooks it."""
 
 _lock = threading.RLock()
-_patches = Patches()
+_prepared: dict[str, tuple[ModuleType, Patches]] = {}
+"""What each hook replaced when it was last applied: most tests need the same again."""
+_applied: list[Patches] = []
 _hooked: set[str] = set()
 
 
@@ -50,7 +54,9 @@ class Installed:
             stack.remove(self._installation)
             if not stack.current():
                 _watch.remove()
-                _patches.undo()
+                for patches in reversed(_applied):
+                    patches.undo()
+                _applied.clear()
                 _hooked.clear()
 
     def __enter__(self) -> Self:
@@ -85,7 +91,7 @@ def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
             first = not stack.current()
             stack.push(installation)
             if first:
-                guard.patch(_patches)
+                _apply("socket", socket, guard.patch)
                 _watch.install()
         # Outside the lock: this waits for another thread that is importing the library, which
         # takes the lock when it has.
@@ -103,8 +109,24 @@ def _hook(name: str, module: ModuleType, *, again: bool = True) -> None:
     """Hook a library unless it is; ``again`` when its module was just executed, so it is new."""
     with _lock:
         if stack.current() and (again or name not in _hooked):
-            importlib.import_module(HOOKS[name]).patch(module, _patches)
+            _apply(name, module, importlib.import_module(HOOKS[name]).patch, again=again)
             _hooked.add(name)
+
+
+def _apply(
+    name: str,
+    module: ModuleType,
+    patch: Callable[[ModuleType, Patches], None],
+    *,
+    again: bool = False,
+) -> None:
+    """Replace what a hook replaces: as it was prepared, if nothing there is new."""
+    known, patches = _prepared.get(name, (None, None))
+    if again or known is not module or patches is None or not patches.redo():
+        patches = Patches()
+        patch(module, patches)
+        _prepared[name] = module, patches
+    _applied.append(patches)
 
 
 _watch = ImportWatch(frozenset(HOOKS), _hook)

@@ -8,6 +8,7 @@ allows the addresses it was resolved to.
 from __future__ import annotations
 
 import socket
+from types import ModuleType
 from typing import Any
 
 from mock_mcp.exchange import Origin
@@ -25,13 +26,13 @@ _names: dict[str, frozenset[str]] = {}
 """By address, the allowed names that were resolved to it."""
 
 
-def patch(patches: Patches) -> None:
-    """Guard the sockets of this process."""
+def patch(module: ModuleType, patches: Patches) -> None:
+    """Guard the sockets that the module ``socket`` makes."""
     for method, position in _ADDRESS_AT.items():
-        if hasattr(socket.socket, method):
-            patches.replace(socket.socket, method, _guarded_method(method, position))
+        if hasattr(module.socket, method):
+            patches.replace(module.socket, method, _guarded_method(method, position))
     for function in _LOOKUPS:
-        patches.replace(socket, function, _guarded_lookup)
+        patches.replace(module, function, _guarded_lookup)
     patches.at_undo(_names.clear)
 
 

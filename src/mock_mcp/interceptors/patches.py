@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["ImportWatch", "Patches"]
 
@@ -17,17 +17,19 @@ Replace = Callable[[Any], Callable[..., Any]]
 
 
 class Patches:
-    """A list of replaced attributes that can be undone."""
+    """A list of replaced attributes that can be undone, and done again as they were prepared."""
 
     def __init__(self) -> None:
-        self._done: list[tuple[Any, str, Any, Any]] = []
+        self._done: list[_Replaced] = []
         self._at_undo: list[Callable[[], object]] = []
+        self._is_applied = True
 
     def replace(self, owner: Any, name: str, make: Replace) -> None:
         """Replace a function of a class or module by what ``make`` returns for the original."""
         original = getattr(owner, name)
         replacement = functools.wraps(original)(make(original))
-        self._done.append((owner, name, vars(owner).get(name, _ABSENT), replacement))
+        found = vars(owner).get(name, _ABSENT)
+        self._done.append(_Replaced(owner, name, found, original, replacement))
         setattr(owner, name, replacement)
 
     def at_undo(self, action: Callable[[], object]) -> None:
@@ -40,17 +42,58 @@ class Patches:
         One that somebody replaced after us is left to them: ours lets every call through once
         nothing is installed.
         """
-        for owner, name, found, replacement in reversed(self._done):
+        if not self._is_applied:
+            return
+        self._is_applied = False
+        for owner, name, found, _, replacement in reversed(self._done):
             if vars(owner).get(name) is not replacement:
                 continue
             if found is _ABSENT:
                 delattr(owner, name)
             else:
                 setattr(owner, name, found)
-        self._done.clear()
         for action in self._at_undo:
             action()
-        self._at_undo.clear()
+
+    def redo(self) -> bool:
+        """Do again what was undone; False, and nothing is done, when anything there is new."""
+        for index, done in enumerate(self._done):
+            if not done.is_as_found():
+                self._take_back(index)
+                return False
+            setattr(done.owner, done.name, done.replacement)
+        self._is_applied = True
+        return True
+
+    def _take_back(self, count: int) -> None:
+        for owner, name, found, _, _ in reversed(self._done[:count]):
+            if found is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, found)
+
+
+class _Replaced(NamedTuple):
+    """One attribute: what its owner had itself, what it was looked up as, and what it is now."""
+
+    owner: Any
+    name: str
+    found: Any
+    original: Any
+    replacement: Any
+
+    def is_as_found(self) -> bool:
+        """Return whether the owner is the one that is in use, and has what was found."""
+        owner, name = self.owner, self.name
+        if isinstance(owner, type):
+            in_use = getattr(sys.modules.get(owner.__module__), owner.__qualname__, None)
+        else:
+            in_use = sys.modules.get(owner.__name__)
+        return (
+            in_use is owner
+            and vars(owner).get(name, _ABSENT) is self.found
+            and getattr(owner, name) is self.original
+        )
 
 
 class ImportWatch:

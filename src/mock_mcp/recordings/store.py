@@ -20,6 +20,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -111,8 +112,11 @@ class RecordingFile:
         self._old: list[_Entry] | None = None
         self._by_key: dict[Key, list[_Entry]] = {}
         self._staged: list[_Staged] = []
-        self._exact = self.matching.exact()
         self._promoted = False
+
+    @cached_property
+    def _exact(self) -> Matching:
+        return self.matching.exact()
 
     # -- Replay -------------------------------------------------------------------------------
 

@@ -83,6 +83,19 @@ def _redaction(names: tuple[str, ...] | None) -> Redaction:
     return Redaction(names=names or (), enabled=names is not None)
 
 
+_shared_matching = lru_cache(maxsize=16)(Matching)
+
+
+def _matching(settings: ScopeSettings) -> Matching:
+    """Return the matching of settings; tests that share theirs share it, as they do redactions."""
+    values = settings.match, settings.ignore, settings.before_match
+    try:
+        hash(values)
+    except TypeError:  # a hook of the test's own need not be hashable
+        return Matching(*values)
+    return _shared_matching(*values)
+
+
 class Polices:
     """Make one `Police` for all scopes with the same documents: contracts are read once.
 
@@ -161,7 +174,7 @@ class Scope:
             self.file = RecordingFile(
                 place.path,
                 place.test,
-                matching=Matching(settings.match, settings.ignore, settings.before_match),
+                matching=_matching(settings),
                 redaction=_redaction(settings.redact),
                 before_record=settings.before_record,
             )

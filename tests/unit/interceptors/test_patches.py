@@ -50,6 +50,41 @@ def test_what_somebody_replaced_later_is_theirs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.undo()
 
 
+def test_what_was_undone_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(vars(Owner))
+    calls: list[int] = []
+    patches = Patches()
+    patches.replace(Owner, "own", shout)
+    patches.replace(Owner, "inherited", shout)
+    patches.at_undo(lambda: calls.append(1))
+    replaced = dict(vars(Owner))
+    patches.undo()
+    assert patches.redo()
+    assert dict(vars(Owner)) == replaced
+    patches.undo()
+    assert dict(vars(Owner)) == before
+    assert calls == [1, 1]
+
+
+@pytest.mark.parametrize("change", ["own", "inherited", "class"])
+def test_nothing_is_done_again_where_anything_is_new(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    patches = Patches()
+    patches.replace(Owner, "own", shout)
+    patches.replace(Owner, "inherited", shout)
+    patches.undo()
+    if change == "own":
+        monkeypatch.setattr(Owner, "own", lambda self: "theirs")
+    elif change == "inherited":
+        monkeypatch.setattr(Base, "inherited", lambda self: "theirs")
+    else:
+        monkeypatch.setattr(sys.modules[__name__], "Owner", type("Owner", (Base,), {}))
+    before = dict(vars(Owner))
+    assert not patches.redo()
+    assert dict(vars(Owner)) == before
+
+
 def test_undo_calls_back_once() -> None:
     calls: list[int] = []
     patches = Patches()
