@@ -342,6 +342,9 @@ def test_an_adapter_of_another_version(configured: Place):
     check = configured.finding("clients", "warning")
     assert "mock-mcp 0.0.9" in check["message"]
     (configured.bin / "uvx").unlink()
+    found = configured.examine(1)["clients"]
+    assert "`uvx --from" in found[0]["message"]
+    assert found[0]["repair"].startswith("Install uv ")
     configured.repair(check)
     configured.well("clients")
 
@@ -389,7 +392,7 @@ def record(place: Place, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_recordings_that_fit(recorded: Place):
     assert recorded.examine()["recordings"][0]["message"] == (
-        "1 recordings, 1 calls fit the contract"
+        "1 recording, 1 call as the contract has it"
     )
 
 

@@ -11,7 +11,7 @@ from mock_mcp._version import __version__
 from mock_mcp.cli import add_project_root
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.setup.clients import System
-from mock_mcp.setup.doctor import Check, examine
+from mock_mcp.setup.doctor import Check, counted, examine
 
 __all__ = ["configure", "run"]
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         }
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     elif failed or warned:
-        print(f"\n{_counted(failed, 'error')}, {_counted(warned, 'warning')}")
+        print(f"\n{counted(failed, 'error')}, {counted(warned, 'warning')}")
     else:
         print("\nEverything is all right.")
     return 1 if failed else 0
@@ -54,7 +54,3 @@ def _text(check: Check) -> str:
     lines = textwrap.indent(check.message, " " * len(head)).lstrip()
     repair = f"\n{' ' * len(head)}repair: {check.repair}" if check.repair else ""
     return f"{head}{lines}{repair}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -48,7 +48,7 @@ from mock_mcp.setup.plan import Entry, read_entry
 from mock_mcp.setup.probe import probe
 from mock_mcp.types import DaemonInfo, DaemonStatus
 
-__all__ = ["Check", "Status", "examine"]
+__all__ = ["Check", "Status", "counted", "examine"]
 
 Status = Literal["ok", "note", "warning", "error"]
 _ASK_S = 5.0
@@ -270,6 +270,8 @@ async def _client(place: Target, root: Path) -> tuple[Check | None, bool]:
         version = await probe(place, command, _variables(entry), root)
     except ProbeFailed as error:
         repair = f"{again.replace(' init', ' init --remove')} && {again}"
+        if not error.started and command.launcher == "uvx":
+            repair = f"Install uv (https://docs.astral.sh/uv/), or: {repair}"
         return found("error", f"{file}: {error.message}", repair), False
     if version == __version__ or command.requirement == REQUIREMENT:
         return found("ok", f"its adapter, mock-mcp {version}, answers ({file})"), True
@@ -313,6 +315,11 @@ def _libraries() -> Iterator[Check]:
                 "(docs/interception.md).",
             )
     yield Check("libraries", "ok", f"intercepted: {', '.join([*found, 'urllib (http.client)'])}")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number and what it counts."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _version(name: str) -> str | None:
@@ -372,7 +379,7 @@ def _contract(root: Path, cache_dir: Path | None) -> Iterator[Check]:
             yield Check(
                 "contract",
                 "ok" if operations else "warning",
-                f"{name}: {operations} operations{told}",
+                f"{name}: {counted(operations, 'operation')}{told}",
                 None if operations else f"mock-mcp check-contract {shlex.quote(name)}",
             )
 
@@ -403,7 +410,7 @@ def _recordings(root: Path, cache_dir: Path | None) -> Iterator[Check]:
         yield Check("recordings", "note", "none yet; a passing test that asked writes one")
         return
     unchecked = report.unchecked.total()
-    told = (
-        f"{report.recordings} recordings, {report.interactions - unchecked} calls fit the contract"
-    )
+    calls = report.interactions - unchecked
+    told = f"{counted(report.recordings, 'recording')}, "
+    told += f"{counted(calls, 'call')} as the contract has it"
     yield Check("recordings", "ok", told + (f", {unchecked} not checked" if unchecked else ""))

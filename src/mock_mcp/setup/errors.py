@@ -14,6 +14,13 @@ class SetupError(FileError):
 
 
 class ProbeFailed(MockMcpError):
-    """The command in an MCP client's configuration does not start an adapter."""
+    """The command in an MCP client's configuration does not start an adapter.
+
+    ``started`` tells whether there was such a program at all.
+    """
 
     code = "probe-failed"
+
+    def __init__(self, message: str, *, started: bool = True) -> None:
+        super().__init__(message)
+        self.started = started

@@ -69,7 +69,7 @@ async def probe(target: Target, command: Command, env: Mapping[str, str] | None,
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ProbeFailed(f"`{shown}` cannot be started: {reason}.") from None
+        raise ProbeFailed(f"`{shown}` cannot be started: {reason}.", started=False) from None
     assert process.stderr is not None
     said = asyncio.create_task(process.stderr.read())
     try:
