@@ -251,6 +251,7 @@ def test_a_run_starts_one_responder_and_leaves_nothing_behind(
         "__mocks__/test_app/test_one.json",
         "__mocks__/test_app/test_two.json",
     ]
+    assert tests.recording()["interactions"][0]["source"] == "example"
     assert not responders(cache_dir)
 
 
@@ -262,6 +263,7 @@ def test_a_model_answers_a_run(tests: PluginProject, server: ModelServer, cache_
     assert result.outcomes() == {"passed": 2}, result.text
     assert "3 calls answered in 3 batches; 1 correction; 4 calls of the model" in result.text
     assert tests.bodies() == [{"id": 1, "name": "Ann"}]
+    assert tests.recording()["interactions"][0]["source"] == "ai"
     assert KEY not in result.text
     assert not responders(cache_dir)
 

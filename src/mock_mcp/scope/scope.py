@@ -133,6 +133,8 @@ class Scope:
         settings: How calls are treated.
         polices: Who judges by the project's contracts; scopes of one process share it.
         client: Who asks the assistant; None when nobody may be asked.
+        writer: Where the assistant's answers come from, for the recording: ``example`` when it is a
+            responder that takes them from the contract.
         repair: Returns the command that obtains what is missing from a source, for error messages.
         test: What the assistant is told of the test: ``testFile``, ``testName``, ``doc``.
 
@@ -147,6 +149,7 @@ class Scope:
         *,
         polices: Polices,
         client: LazyClient | None = None,
+        writer: Literal["ai", "example"] = "ai",
         repair: Repair = repair_command,
         test: Mapping[str, Any] | None = None,
     ) -> None:
@@ -160,6 +163,7 @@ class Scope:
         self._police = polices.get(self._documents, settings.contract)
         self._hosts = HostRules(settings.hosts, passthrough=settings.passthrough)
         self._client = client
+        self._writer: Literal["ai", "example"] = writer
         self._repair = repair
         self._test = {name: value for name, value in (test or {}).items() if value}
         self._numbers = itertools.count()
@@ -492,8 +496,11 @@ class Scope:
             ) from None
         return self._answered(call, mock, "recording")
 
-    def _accept(self, call: Call, mock: Mock, source: Literal["ai", "example"] = "ai") -> Mock:
-        """Check a new answer, stage it, and return it."""
+    def _accept(
+        self, call: Call, mock: Mock, source: Literal["ai", "example"] | None = None
+    ) -> Mock:
+        """Check a new answer, of the assistant unless a source is named, stage and return it."""
+        source = source or self._writer
         with self._noted:
             checked_by, operation, media_type = self._check(call, mock, None)
         status = 200 if mock.status is None else mock.status
