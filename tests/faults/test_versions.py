@@ -17,6 +17,7 @@ import pytest
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.daemon import MockMcpDaemon
 from mock_mcp.errors import VersionMismatch
+from mock_mcp.runtime.ipc import Listener, identify
 from mock_mcp.types import DaemonInfo
 from support.daemons import ServedDaemon
 from support.http import RpcError
@@ -120,3 +121,25 @@ async def test_a_daemon_of_another_revision_is_named_to_everybody(
 async def start_another(place: Place) -> None:
     async with MockMcpDaemon(place.root, cache_dir=place.cache_dir):
         pass
+
+
+def test_a_daemon_that_is_killed_as_it_is_asked_is_not_of_another_implementation(
+    place: Place,
+) -> None:
+    """It hangs up without a word, three times, and is gone."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(place.socket))
+    listener.listen()
+
+    def hang_up() -> None:
+        asked = 0
+        while asked < 3:
+            peer, _ = listener.accept()
+            with peer:
+                asked += bool(peer.recv(65536))
+        listener.close()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    assert identify(str(place.socket)) is Listener.NOBODY
+    thread.join()

@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ _PROBE_TIMEOUT_S = 1.0
 BACKLOG = 512
 _HEALTH_REQUEST = b"GET /health HTTP/1.1\r\nHost: mock-mcp\r\nConnection: close\r\n\r\n"
 _HEALTH_BYTES = 64 * 1024
+_RETRY_S = 0.01
 _TOO_BUSY = b"HTTP/1.1 503"
 
 
@@ -129,6 +131,14 @@ def identify(path: str) -> Listener:
         InsecurePath: The listener is another user's, or the path cannot be reached.
         OSError: This process cannot ask (`EXHAUSTED`).
     """
+    deadline = time.monotonic() + _PROBE_TIMEOUT_S
+    while (found := _ask_who(path)) is None and time.monotonic() < deadline:
+        time.sleep(_RETRY_S)  # it is ending: soon nobody listens
+    return found or Listener.SILENT
+
+
+def _ask_who(path: str) -> Listener | None:
+    """Ask once; None when whoever listens hung up without an answer."""
     try:
         if not is_listening(path):
             return Listener.NOBODY
@@ -153,7 +163,7 @@ def identify(path: str) -> Listener:
         if exc.errno in EXHAUSTED:
             raise
         return Listener.SILENT if exc.errno == errno.EAGAIN else Listener.NOBODY
-    return _judge(answer)
+    return _judge(answer) if answer else None
 
 
 def _judge(answer: bytes) -> Listener:
