@@ -82,7 +82,7 @@ def route(target: Any, url: UrlMatch, exchange: PageExchange) -> Any:
         exchange: Who answers.
 
     Returns:
-        None; an awaitable under the async API.
+        What Playwright's own ``route`` does: an awaitable under the async API.
 
     Raises:
         TypeError: ``target`` is neither.

@@ -263,7 +263,7 @@ class Scope:
                 through.
 
         Returns:
-            None; an awaitable under the async API.
+            What Playwright's own ``route`` does: an awaitable under the async API.
 
         Raises:
             TypeError: ``page`` is neither.
