@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from support.daemons import ServedDaemon
-from support.http import RawHttp, RpcError, connect, post, rpc
+from support.http import ControlClient, RawHttp, RpcError, connect, post, rpc
 from support.ws import WsClient, request
 
 StartDaemon = Callable[..., ServedDaemon]
@@ -863,3 +864,39 @@ def test_a_claim_of_a_large_batch_is_read_slowly(daemon: ServedDaemon) -> None:
         body += sock.recv(4099)
     sock.close()
     assert json.loads(body)["result"]["requests"][0]["body"] == text
+
+
+def test_events_are_told_when_they_happen(daemon: ServedDaemon):
+    assert daemon.control.call("listEvents") == {"events": [], "last": 0}
+    assert daemon.control.call("listEvents", waitMs=1) == {"events": [], "last": 0}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(
+            ControlClient(daemon.path, daemon.token).call, "listEvents", waitMs=30_000
+        )
+        client = daemon.attach("run-1")
+        client.submit([request("a", endpoint="/x")])
+        (event,) = waiting.result()["events"]
+    assert (event["seq"], event["event"], event["detail"]) == (1, "submit", "GET /x")
+    assert event["batchId"] == "batch:run-1:1"
+    assert event["at"] > 1_600_000_000_000
+    assert daemon.control.call("listEvents", after=1) == {"events": [], "last": 1}
+    # A number of a daemon that was here before: all that is known.
+    assert len(daemon.control.call("listEvents", after=99)["events"]) == 1
+
+
+def test_a_brief_listing_leaves_out_what_is_large(daemon: ServedDaemon):
+    client = daemon.attach("run-1")
+    client.submit([request("a", body="x" * 1000, metadata={"schema": {}})])
+    client.settle()
+    (batch,) = daemon.control.call("listBatches", brief=True)["batches"]
+    assert batch["requests"] == [{"requestId": "a", "endpoint": "/user", "method": "GET"}]
+
+
+def test_nothing_is_logged_where_there_is_no_log(daemon: ServedDaemon):
+    client = daemon.attach("run-1")
+    client.submit([request("a")])
+    client.settle()
+    claim = daemon.control.call("claimNextBatch", adapterId="me")
+    assert "logged" not in claim
+    shown = {"adapterId": "me", "batchIds": [claim["batchId"]], "tool": "t", "text": "x"}
+    assert daemon.control.call("logShown", **shown) == {"ok": True}

@@ -10,6 +10,7 @@ too long fails.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mock_mcp.errors import MockMcpError
 from mock_mcp.responders.errors import CannotAnswer
 from mock_mcp.responders.source import Unusable, Usage, Writing
 from mock_mcp.serving.claims import Next
@@ -193,6 +195,7 @@ class _Conversation:
         return [rid for rid in ids if rid not in self.mocks]
 
     async def _ask(self, text: str, ids: Sequence[str]) -> Reply:
+        await self._log(text if self.turns else f"{SYSTEM}\n\n{text}")
         self.turns.append(Turn(text, self.reply))
         reply = await self.model.ask(Ask(SYSTEM, tuple(self.turns), answer_schema(ids)))
         self.usage.add(reply.tokens_in, reply.tokens_out)
@@ -200,6 +203,15 @@ class _Conversation:
         if reply.refusal is not None:
             raise CannotAnswer(f"{self.model.name} refused to answer: {reply.refusal}")
         return reply
+
+    async def _log(self, text: str) -> None:
+        """Have the batch log say, if there is one, what the model reads next."""
+        claim = self.found.claim
+        if claim.logged:
+            with contextlib.suppress(MockMcpError, OSError):  # no log may keep a test waiting
+                await self.found.daemon.client.log_shown(
+                    self.model.name, [claim.batch_id], "respond", text
+                )
 
     def _batch(self, requests: Sequence[Mapping[str, Any]]) -> str:
         """Return requests of the batch as the model reads them."""

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from mock_mcp.errors import DaemonUnreachable
 from mock_mcp.responders.errors import CannotAnswer
-from mock_mcp.responders.model import Ask, ModelSource, Reply
+from mock_mcp.responders.model import SYSTEM, Ask, ModelSource, Reply
 from mock_mcp.responders.source import Unusable
 from mock_mcp.serving.claims import Next
 from mock_mcp.serving.contracts import unread
@@ -45,7 +46,19 @@ class Contracts:
 
 
 class Daemon:
+    """A daemon whose batch log fails when the model has been told something twice."""
+
     info = None
+
+    def __init__(self) -> None:
+        self.client = self
+        self.logged: list[str] = []
+
+    async def log_shown(self, adapter_id, batch_ids, tool, text):
+        assert (adapter_id, batch_ids, tool) == ("model", ["b1"], "respond")
+        self.logged.append(text)
+        if len(self.logged) > 1:
+            raise DaemonUnreachable("It is gone.")
 
 
 def mock(request_id, data="x", **fields):
@@ -80,6 +93,16 @@ async def test_the_model_is_told_the_batch_but_not_the_claim():
         "enum"
     ] == ["r1", "r2"]
     assert (source.usage.calls, source.usage.tokens_in, source.usage.tokens_out) == (1, 5, 2)
+
+
+@pytest.mark.parametrize("logged", [False, True])
+async def test_a_batch_log_says_what_the_model_was_told_and_keeps_nobody_waiting(logged):
+    model = Model(mocks("r1"), mocks("r1"))
+    _, written = writing(model, "r1", logged=logged)
+    await written.write(None)
+    assert await written.write("r1 is wrong")
+    wanted = [f"{SYSTEM}\n\n{model.told[0]}", "r1 is wrong"] if logged else []
+    assert written.found.daemon.logged == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import anyio
 import pytest
@@ -111,6 +112,40 @@ async def test_a_claim_made_by_a_call_that_was_cancelled_is_released(world):
     await adapter.close()
     assert batch.status.value == "pending"
     assert "cancelled" in batch.history[0].reason
+
+
+async def test_several_claims_of_a_call_that_was_cancelled_are_all_released(world):
+    daemon, adapter = world.daemon("p"), world.adapter()
+    batches = [daemon.submit("run", world.request("r")) for _ in range(3)]
+    claimed = itertools.count(1)
+    with anyio.CancelScope() as scope:
+        daemon.on_claim = lambda: scope.cancel() if next(claimed) == 2 else None
+        await adapter.claim_several(3)
+    assert scope.cancelled_caught
+    await adapter.close()
+    assert [batch.status.value for batch in batches] == ["pending"] * 3
+    assert [batch.attempts for batch in batches] == [1, 1, 0]
+
+
+async def test_several_are_claimed_in_turn_and_no_more_than_there_are(world):
+    first, second, adapter = world.daemon("p1"), world.daemon("p2"), world.adapter()
+    for daemon in (first, second, first):
+        daemon.submit("run", world.request("r"))
+    assert len(await adapter.claim_several(2)) == 2
+    (last,) = await adapter.claim_several(2)
+    assert last.claim.batch_id
+    assert await adapter.claim_several(2) == []
+
+
+async def test_one_batch_is_claimed_by_its_id(world):
+    daemon, adapter = world.daemon("p"), world.adapter()
+    daemon.submit("run", world.request("r"))
+    daemon.submit("run", world.request("r"))
+    found = await adapter.claim_batch("batch:run:2")
+    assert found.claim.batch_id == "batch:run:2"
+    assert await adapter.claim_batch("batch:run:2") is None
+    with pytest.raises(UnknownBatch):
+        await adapter.claim_batch("batch:run:3")
 
 
 async def test_a_slow_and_a_dead_daemon_do_not_keep_the_others_from_being_served(world):
