@@ -427,7 +427,7 @@ def test_a_read_only_directory_leaves_the_old_recording(tests: PluginProject) ->
     [
         ("colour = 1", "has the unknown key 'colour'; known are contract, hosts"),
         ("mode = 'sometimes'", "mode must be one of none, once, new_episodes, all, rewrite"),
-        ("source = 'live'", "source must be one of ai, example"),
+        ("source = 'nowhere'", "source must be one of ai, example, live"),
         ("timeout = 0", "timeout must be a positive number of seconds, not 0"),
         ("hosts = [3]", "hosts must be text, or a list of it, not [3]"),
     ],
