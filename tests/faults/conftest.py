@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.place import Place, descriptors
+from support.script import Script
 from support.ws import eventually
 
 collect_ignore_glob = ["*"] if sys.platform == "win32" else []
@@ -32,3 +33,17 @@ def no_leak() -> Iterator[None]:
     before = descriptors()
     yield
     eventually(lambda: descriptors() <= before)
+
+
+@pytest.fixture
+def script(place: Place) -> Iterator[Callable[[str], Script]]:
+    """Start a test process that runs some code."""
+    scripts: list[Script] = []
+
+    def start(code: str) -> Script:
+        scripts.append(Script(place.root, place.cache_dir, code))
+        return scripts[-1]
+
+    yield start
+    for each in scripts:
+        each.close()
