@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -133,6 +134,7 @@ def _identifying(body: Any) -> Iterator[tuple[str, Any]]:
         level = following
 
 
+@lru_cache(maxsize=4096)
 def _identifies(name: str) -> bool:
     found = _LAST_WORD.search(name)
     return found is not None and found[1].lower() in _IDENTIFYING and not _is_secret(name)
