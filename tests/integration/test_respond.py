@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 
 import mock_mcp
-from mock_mcp.errors import BatchGivenUp
+from mock_mcp.errors import BatchGivenUp, ClientClosed
 from mock_mcp.responders.apis import Anthropic, Ollama, OpenAI
 from mock_mcp.responders.errors import ResponderUnusable
 from mock_mcp.responders.http import Api, Patience
 from mock_mcp.responders.model import ModelSource
 from mock_mcp.responders.plain import SampleSource
-from mock_mcp.responders.report import Answered, Corrected, NotAnswered
+from mock_mcp.responders.report import Answered, Corrected, NotAnswered, Unwanted
 from mock_mcp.responders.serve import Responder
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
@@ -265,6 +265,29 @@ async def test_a_claim_is_kept_while_the_model_thinks_and_given_back_when_the_re
         assert claim.history[0].reason == "the responder openai stopped"
         await other.provide(claim, data={"id": 1, "name": "Bob"})
         assert (await asked)[0].data["name"] == "Bob"
+
+
+async def test_a_batch_whose_run_has_ended_is_not_a_failure(at):
+    at.server.always = at.server.hold(answer(mocks_for))
+    async with at.responding(at.model()) as responder:
+        async with at.connect() as client:
+            asked = asyncio.create_task(ask(client, 1))
+            await asyncio.to_thread(at.server.arrived.wait, 30)
+        with pytest.raises(ClientClosed):
+            await asked
+        async with respond_to(at.daemon.info) as other:
+
+            async def none_is_left():
+                return not await other.batches()
+
+            await until(none_is_left)
+        at.server.released.set()
+
+        async def is_told():
+            return at.events_of(Unwanted)
+
+        await until(is_told)
+        assert responder.totals.failed == 0
 
 
 async def test_only_so_many_batches_are_worked_on_at_once(at):

@@ -112,7 +112,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer until stopped; 1 when a batch was not answered."""
-    logging.basicConfig(level=logging.WARNING, format="mock-mcp: %(message)s")
+    level = logging.ERROR if options.quiet else logging.WARNING
+    logging.basicConfig(level=level, format="mock-mcp: %(message)s")
     return asyncio.run(_respond(options))
 
 

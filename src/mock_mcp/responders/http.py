@@ -12,6 +12,7 @@ The key travels in a header, and no text from here contains it: what servers say
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 import time
@@ -71,6 +72,7 @@ class Api:
         patience: How long calls may take.
         sleep, clock, jitter: Waits some seconds; counts them; draws from 0 to 1.
         transport: In place of the network.
+        logger: Where pauses are reported (warning).
 
     Raises:
         ResponderUnusable: ``base_url`` is no URL.
@@ -89,11 +91,13 @@ class Api:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         transport: httpx.AsyncBaseTransport | None = None,
+        logger: logging.Logger | None = None,
     ) -> None:
         self.name = name
         self._key = key
         self._patience = patience or Patience()
         self._spacing_s = 60 / rate if rate else 0.0
+        self._logger = logger or logging.getLogger(__name__)
         self._sleep, self._clock, self._jitter = sleep, clock, jitter
         self._next_at = float("-inf")
         self._paused_until = float("-inf")
@@ -181,14 +185,19 @@ class Api:
     async def _pause(self, number: int, asked_s: float | None, failure: str) -> None:
         patience = self._patience
         if asked_s is None:
-            longest = min(patience.longest_s, patience.first_s * 2 ** (number - 1))
-            await self._sleep(longest * (0.5 + self._jitter() / 2))
-            return
-        if asked_s > patience.asked_s:
+            longest_s = min(patience.longest_s, patience.first_s * 2 ** (number - 1))
+            pause_s = longest_s * (0.5 + self._jitter() / 2)
+        elif asked_s > patience.asked_s:
             raise CannotAnswer(f"{self.name} asks to wait {asked_s:.0f} s: {failure}")
-        self._paused_until = max(self._paused_until, self._clock() + asked_s)
-        # The others wake with this one: spread them.
-        await self._sleep(asked_s + self._jitter() * min(1.0, patience.first_s))
+        else:
+            self._paused_until = max(self._paused_until, self._clock() + asked_s)
+            # The others wake with this one: spread them.
+            pause_s = asked_s + self._jitter() * min(1.0, patience.first_s)
+        self._logger.warning(
+            "%s: %s; trying again in %.1f s (%d of %d)",
+            *(self.name, failure, pause_s, number, patience.tries - 1),
+        )
+        await self._sleep(pause_s)
 
     def _refused(self, response: httpx.Response) -> None:
         """Raise for what trying again does not repair."""

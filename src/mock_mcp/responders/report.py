@@ -11,7 +11,16 @@ from mock_mcp.serving.claims import Next
 from mock_mcp.serving.view import test_view
 from mock_mcp.types import Provided
 
-__all__ = ["Answered", "Corrected", "Event", "NotAnswered", "Totals", "event_json", "event_lines"]
+__all__ = [
+    "Answered",
+    "Corrected",
+    "Event",
+    "NotAnswered",
+    "Totals",
+    "Unwanted",
+    "event_json",
+    "event_lines",
+]
 
 CALLS_SHOWN = 3
 PROBLEM_LINES = 10
@@ -44,7 +53,14 @@ class NotAnswered:
     reason: str
 
 
-Event = Answered | Corrected | NotAnswered
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """The test stopped waiting while its batch was worked on; nothing was provided."""
+
+    found: Next
+
+
+Event = Answered | Corrected | NotAnswered | Unwanted
 
 
 class Totals:
@@ -122,6 +138,8 @@ def event_lines(event: Event) -> Iterator[str]:
         case Corrected(problem=problem, number=number, of=of):
             yield f"correcting {what} ({number} of {of})"
             yield from _indented(problem)
+        case Unwanted():
+            yield f"no longer waited for: {what}"
         case NotAnswered(reason=reason):
             yield f"not answered: {what}"
             yield from _indented(reason)
@@ -151,6 +169,8 @@ def event_json(event: Event) -> dict[str, Any]:
             }
         case Corrected(problem=problem, number=number):
             return {"event": "correcting", **fields, "number": number, "problem": problem}
+        case Unwanted():
+            return {"event": "unwanted", **fields}
         case NotAnswered(reason=reason):
             return {"event": "not-answered", **fields, "reason": reason}
 

@@ -25,9 +25,9 @@ from typing import Any
 
 import msgspec
 
-from mock_mcp.errors import ContractViolation, MockMcpError
+from mock_mcp.errors import ContractViolation, MockMcpError, UnknownBatch
 from mock_mcp.responders.errors import CannotAnswer, ResponderUnusable
-from mock_mcp.responders.report import Answered, Corrected, Event, NotAnswered, Totals
+from mock_mcp.responders.report import Answered, Corrected, Event, NotAnswered, Totals, Unwanted
 from mock_mcp.responders.source import Source, Unusable
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
@@ -185,6 +185,9 @@ class Responder:
         except ResponderUnusable as exc:
             self._unusable = exc
             reason = exc.message
+        except UnknownBatch:
+            self._tell(Unwanted(found))
+            return
         except (MockMcpError, OSError) as exc:
             reason = str(exc)
         except Exception:

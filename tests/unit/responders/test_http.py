@@ -72,11 +72,14 @@ async def test_an_answer_is_returned_and_the_key_is_sent():
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 529])
-async def test_what_passes_is_tried_again_with_longer_pauses(status):
-    model, asked, clock = api(*[said(status)] * 3, GOOD)
+async def test_what_passes_is_tried_again_with_longer_pauses(status, caplog):
+    model, asked, clock = api(*[said(status, f"not now, {KEY}")] * 3, GOOD)
     assert await model.post("chat", {}) == {"ok": True}
     assert len(asked) == 4
     assert clock.slept == [1.0, 2.0, 4.0]
+    assert caplog.messages[0] == (
+        f"model: HTTP {status} not now, [key]; trying again in 1.0 s (1 of 5)"
+    )
 
 
 async def test_pauses_have_jitter_and_an_end():

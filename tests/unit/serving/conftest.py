@@ -223,10 +223,13 @@ class World:
         self.fakes[fake.project.id] = fake
         return fake
 
-    def router(self, own: FakeDaemon | None = None, times: Times = TIMES) -> Router:
+    def router(
+        self, own: FakeDaemon | None = None, times: Times = TIMES, *, only_own: bool = False
+    ) -> Router:
         return Router(
             self.cache,
             own.project if own else None,
+            only_own=only_own,
             times=times,
             connect=lambda info: FakeClient(self.fakes[info.project_id], info),  # type: ignore[arg-type,return-value]
         )

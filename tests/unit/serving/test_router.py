@@ -125,3 +125,12 @@ async def test_a_dead_daemon_does_not_make_a_wait_spin(world):
     dead.down = True
     await world.router(times=Times(refresh_s=0.05)).wait(None, time.monotonic() + 0.2)
     assert len(dead.calls) <= 6
+
+
+async def test_other_projects_can_be_left_alone(world):
+    own, other = world.daemon("own"), world.daemon("p1")
+    other.submit("run", world.request("r"))
+    router = world.router(own, only_own=True)
+    assert [daemon.info for daemon in await router.daemons()] == [own.info]
+    assert await router.claimable(None) == []
+    assert other.calls == []
