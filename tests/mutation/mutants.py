@@ -238,13 +238,6 @@ MUTANTS = (
         "if batch is None or batch.run_id != run_id:",
     ),
     Mutant(
-        "a run joins another's batch",
-        "a result goes to the wrong run",
-        BROKER,
-        "                known.run_id != run_id\n                or not ids",
-        "                not ids",
-    ),
-    Mutant(
         "a run may name another's batch",
         "a result goes to the wrong run",
         BROKER,
@@ -514,12 +507,5 @@ MUTANTS = (
         CLAIMS,
         "answer = {**held.accepted, **given}",
         "answer = given",
-    ),
-    Mutant(
-        "changed requests are answered",
-        "a test gets the answer to another request",
-        CLAIMS,
-        "if before.get(rid) != request]:",
-        "if False]:",
     ),
 )

@@ -245,6 +245,8 @@ class Walk:
             adapter = self.pick(*ADAPTERS)
         if self.chance(0.1):
             batch = self.pick(*self.issued)[1]
+        if self.chance(0.1):
+            token = self.pick(*self.issued)[2]
         who = {"adapter": adapter, "batch": batch, "token": token}
         now, broker = self.now, self.broker
         match self.pick(

@@ -310,6 +310,10 @@ class Story:
                 world.start_daemon()
                 self.calm.set()
             self.done.set()
+        await asyncio.sleep(3 * world.limits.grace_s)  # the last cut may be noticed late
+        assert world.daemon
+        kept = [batch.id for batch in world.daemon.hub.broker.batches()]
+        assert not kept, f"kept though every request has come to its end: {kept}"
         for client in self.clients:
             await client.collector.close()
         await asyncio.sleep(3 * world.limits.grace_s)  # the last cut may be noticed late

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from mock_mcp.client.session import Session, Ticket
+from mock_mcp.core.broker import Status
 from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import MockMcpError
 from mock_mcp.limits import Limits
@@ -70,6 +71,8 @@ class Run:
         self.chance = chance
         self.connections: list[Connection] = []
         self.asked: list[str] = []
+        self.tickets: list[Ticket] = []
+        self.cancelled: set[str] = set()
         self.answers: dict[str, Any] = {}
         self.failures: list[MockMcpError] = []
         self.session = Session(
@@ -86,7 +89,7 @@ class Run:
         self.connect()
 
     def answered(self, ticket: Ticket, mock: Mock) -> None:
-        assert ticket.request_id not in self.answers, "answered twice"
+        assert ticket.request_id not in {*self.answers, *self.cancelled}, "answered in vain"
         self.answers[ticket.request_id] = mock.data
 
     def connect(self) -> None:
@@ -97,11 +100,24 @@ class Run:
         self.connections[-1].say([self.session.hello(self.daemon.token)])
 
     def ask(self) -> None:
-        request_id = f"r{len(self.asked)}"
-        self.asked.append(request_id)
-        body = {"requestId": request_id, "endpoint": f"/{request_id}", "method": "GET"}
-        ticket = Ticket(request_id, request_id, msgspec.Raw(json.dumps(body).encode()), None)
-        self.connections[-1].say(self.session.submit([ticket]))
+        """Ask for two things in one batch."""
+        tickets = []
+        for _ in range(2):
+            request_id = f"r{len(self.asked)}"
+            self.asked.append(request_id)
+            body = {"requestId": request_id, "endpoint": f"/{request_id}", "method": "GET"}
+            json_text = msgspec.Raw(json.dumps(body).encode())
+            tickets.append(Ticket(request_id, request_id, json_text, None))
+        self.tickets += tickets
+        self.connections[-1].say(self.session.submit(tickets))
+
+    def cancel(self) -> None:
+        """Stop waiting for one thing."""
+        if self.tickets:
+            ticket = self.chance.choice(self.tickets)
+            if ticket.request_id not in self.answers:
+                self.cancelled.add(ticket.request_id)
+            self.connections[-1].say(self.session.cancel(ticket))
 
     def arrive(self) -> bool:
         """Let one thing arrive somewhere; tell whether there was any."""
@@ -131,17 +147,27 @@ class Run:
 
     def live(self) -> None:
         for _ in range(STEPS):
-            step = self.chance.choices(
-                (self.arrive, self.ask, self.answer, self.connect), (8, 2, 1, 1)
-            )
-            step[0]()
-        while self.arrive() or self.session.waits:
-            assert self.connections[-1].closed is None, "the newest connection was closed"
+            steps = (self.arrive, self.ask, self.answer, self.connect, self.cancel)
+            self.chance.choices(steps, (8, 2, 1, 1, 1))[0]()
+        while self.arrive():
+            pass
+        self.check_all_arrived()
+        while self.session.waits:
             self.answer()
+            while self.arrive():
+                pass
+        assert self.connections[-1].closed is None, "the newest connection was closed"
+
+    def check_all_arrived(self) -> None:
+        """The daemon works for what the run waits for, and for nothing else."""
+        batches = self.daemon.hub.broker.batches()
+        parked = {rid for b in batches if b.status is not Status.FULFILLED for rid in b.requests}
+        assert parked == {*self.asked} - {*self.answers} - self.cancelled
 
     def verdict(self) -> None:
         assert self.failures == []
-        assert self.answers == {request_id: f"/{request_id}" for request_id in self.asked}
+        wanted = [request_id for request_id in self.asked if request_id not in self.cancelled]
+        assert self.answers == {request_id: f"/{request_id}" for request_id in wanted}
 
 
 def reconnect(seed: int) -> int:

@@ -285,6 +285,8 @@ class _Court:
 
     def after_submit(self, run: str, ids: list[str], batch: str | None) -> None:
         self.demand(batch in (None, self.event.got), "the batch got another id")
+        own = self.event.got.removeprefix(f"batch:{run}:")
+        self.demand(own != self.event.got and ":" not in own, "a batch has another run's id")
         found = self.batches.get(self.event.got)
         if found is None:  # answered to a client that acknowledges nothing
             self.demand(self.has("Delivered", self.event.got), "a submitted batch vanished")

@@ -69,6 +69,8 @@ class _NoSelector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         assert timeout is not None, "everybody waits, and nothing will ever happen"
+        if timeout:
+            self._loop.world.check_nobody_waits_in_vain()
         self._turns = 0 if timeout else self._turns + 1
         assert self._turns < STALLED_TURNS, "the loop is busy for ever"
         self._loop.now += timeout + TURN_S
@@ -395,6 +397,12 @@ class World:
 
     def turn_wall_clock(self) -> None:
         self.wall_offset_s += self.random.choice([-3600.0, 3600.0])
+
+    def check_nobody_waits_in_vain(self) -> None:
+        """Whoever waits for a batch of any run is served in the moment in which there is one."""
+        if self.daemon is not None and self.daemon.hub.broker.pending:
+            waiting = [run_id for run_id, *_ in self.daemon.hub._waiting.values()]
+            assert None not in waiting, "somebody waits for what is there"
 
     def suspend(self) -> None:
         """Let a minute pass in which nobody does anything; every timer is late afterwards."""
