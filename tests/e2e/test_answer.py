@@ -172,6 +172,8 @@ def test_the_claim_is_renewed_while_somebody_thinks(desk):
         answer.wait_for(desk.seen.exists)
         before = lease()
         eventually(lambda: lease() > before, timeout_s=60)
+        answer.process.terminate()
+        answer.end()
 
 
 @pytest.mark.parametrize(
