@@ -25,8 +25,8 @@ from support.responder import respond_to, until
 from support.stress import pick
 from support.ws import HANG_S, eventually
 
-KILLS = pick(12, 1000)
-ANSWERS = pick(6, 200)
+KILLS = pick(8, 1000)
+ANSWERS = pick(4, 200)
 HANG_AFTER_S = 10 * HANG_S
 """A request is answered long before this, however many daemons die under it."""
 

@@ -21,7 +21,7 @@ from support.stress import STRESS, pick
 from support.ws import request
 
 KILLED_ADAPTERS = pick(10, 500)
-KILLED_TESTS = pick(8, 200)
+KILLED_TESTS = pick(6, 200)
 LEASE_MS = 60
 GRACE_S = 0.3
 

@@ -29,10 +29,10 @@ from support.ws import HANG_S, eventually
 
 RACERS = pick(8, 32)
 RACES = pick(2, 30)
-KILLED_STARTERS = pick(8, 200)
-STOPPED_S = pick(1.5, 30.0)
-KILLED_DAEMONS = pick(4, 100)
-LEAVING_ROUNDS = pick(15, 1000)
+KILLED_STARTERS = pick(6, 200)
+STOPPED_S = pick(1.0, 30.0)
+KILLED_DAEMONS = pick(3, 100)
+LEAVING_ROUNDS = pick(8, 1000)
 
 STARTER = """
 import time
