@@ -68,6 +68,8 @@ class Totals:
 
     Args:
         usage: What its source has cost.
+
+    Attributes:
         price_in, price_out: The price of a million tokens read and written, in any currency.
     """
 

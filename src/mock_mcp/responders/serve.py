@@ -23,8 +23,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
-
 from mock_mcp.errors import ContractViolation, MockMcpError, UnknownBatch
 from mock_mcp.responders.errors import CannotAnswer, ResponderUnusable
 from mock_mcp.responders.report import Answered, Corrected, Event, NotAnswered, Totals, Unwanted
@@ -60,7 +58,6 @@ class Responder:
         concurrency: Batches written at once.
         persists: Whether a source that turns out to be unusable goes on, failing each batch with
             the reason, instead of ending the responder: there is nobody to start it again.
-        times: Durations; a claim is renewed for as long as it is worked on.
         logger: Where problems with daemons are reported.
     """
 
@@ -73,7 +70,6 @@ class Responder:
         cache_dir: str | os.PathLike[str] | None = None,
         concurrency: int = 4,
         persists: bool = False,
-        times: Times | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self.totals = Totals(source.usage)
@@ -85,7 +81,7 @@ class Responder:
             CacheDirectory(cache_dir),
             project,
             only_own=True,
-            times=msgspec.structs.replace(times or Times(), keep_s=math.inf),
+            times=Times(keep_s=math.inf),  # a claim is renewed for as long as it is worked on
             logger=self._logger,
         )
         responder_id = f"respond-{source.name}-{os.getpid()}-{secrets.token_hex(4)}"
