@@ -156,6 +156,7 @@ class MockMcpDaemon:
             raise
         self._housekeeper = asyncio.get_running_loop().create_task(self._keep_house())
         self._stopped.clear()
+        self._stopping = None
         self._logger.info("serving %s at %s", self.project_root, self._server.path)
 
     async def serve(self) -> None:
@@ -238,6 +239,9 @@ class MockMcpDaemon:
 
     def _accept(self, transport: asyncio.Transport) -> LimitExceeded | None:
         """Note a new connection; return why it is refused, or None."""
+        if self._stopping is not None:  # accepted a moment ago: nobody would close it any more
+            transport.abort()
+            return None
         sock = transport.get_extra_info("socket")
         if sock is not None:
             try:
