@@ -24,7 +24,7 @@ from mutants import MUTANTS, Mutant
 ROOT = Path(__file__).parents[2]
 TESTS = [
     f"tests/property/test_{name}.py"
-    for name in ("histories", "reconnects", "broker_machine", "interleavings", "hostile_input")
+    for name in ("reconnects", "histories", "interleavings", "hostile_input", "broker_machine")
 ]
 ENOUGH = 0.95
 HANG_S = 900.0
