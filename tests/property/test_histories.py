@@ -165,7 +165,7 @@ class Walk:
             ids = self.pick([], ["p", "p"], ["p", "q", "r", "s"])
         suffix = self.pick(None, None, None, "x", "y", "1:1", "1")
         other = self.pick(run, run, run, run, *RUNS)
-        self.record_submit(run, ids, suffix and f"batch:{other}:{suffix}")
+        self.record_submit(run, ids, suffix and f"batch:{other}:{suffix}", self.pick(0, 0, 0, 1))
 
     def resubmit(self) -> None:
         if parked := [*self.broker.batches()]:
@@ -173,14 +173,16 @@ class Walk:
             ids = [*batch.requests]
             if self.chance(0.4):
                 ids = self.random.sample(IDS, self.random.randint(1, 3))
-            self.record_submit(self.pick(batch.run_id, batch.run_id, *RUNS), ids, batch.id)
+            body = 1 if self.chance(0.2) else body_of(batch)
+            self.record_submit(self.pick(batch.run_id, batch.run_id, *RUNS), ids, batch.id, body)
 
-    def record_submit(self, run: str, ids: list[str], batch: str | None) -> None:
-        requests = [MockRequest(rid, f"/{rid}", "GET", msgspec.Raw(b"{}")) for rid in ids]
+    def record_submit(self, run: str, ids: list[str], batch: str | None, body: int) -> None:
+        json = msgspec.Raw(b'{"body":%d}' % body)
+        requests = [MockRequest(rid, f"/{rid}", "GET", json) for rid in ids]
         self.record(
             "submit",
             lambda: self.broker.submit(self.now, run, requests, batch),
-            {"run": run, "ids": ids, "batch": batch},
+            {"run": run, "ids": ids, "batch": batch, "body": body},
         )
 
     def some_batch(self) -> tuple[str, str]:
@@ -298,7 +300,7 @@ class Walk:
                 ids += ids[:1]
         self.random.shuffle(ids)
         return [  # no two mocks are alike
-            Mock(rid, [rid, self.next()], reuse="run" if self.chance(0.05) else None) for rid in ids
+            Mock(rid, [rid, self.next()], reuse="run" if self.chance(0.2) else None) for rid in ids
         ]
 
     def end(self) -> None:
@@ -312,6 +314,10 @@ class Walk:
 
 def ids_of(requests: Iterable[MockRequest]) -> list[str]:
     return [request.request_id for request in requests]
+
+
+def body_of(batch: core.BatchState) -> int:
+    return int(msgspec.json.decode(next(iter(batch.requests.values())).json)["body"])
 
 
 def walk(seed: int) -> list[Event]:

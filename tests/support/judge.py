@@ -8,6 +8,7 @@ contradiction is a complaint. An honest history has none.
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ class _Batch:
     requests: list[str]
     cancelled: set[str]
     since: float
+    body: int  # what its requests ask for
     claim: _Claim | None = None
     claims_ended: int = 0
     released_by: set[str] = field(default_factory=set)
@@ -81,7 +83,7 @@ class _Run:
     capabilities: frozenset[str] = frozenset()
     session: int | None = None
     lost_at: float | None = None
-    reusable: dict[str, Any] = field(default_factory=dict)  # data by request
+    reusable: dict[tuple[str, int], Any] = field(default_factory=dict)  # data by request and body
 
 
 class _Court:
@@ -176,7 +178,7 @@ class _Court:
             "the newest session was refused",
         )
 
-    def refused_submit(self, run: str, ids: list[str], batch: str | None) -> None:
+    def refused_submit(self, run: str, ids: list[str], batch: str | None, body: int) -> None:
         full = len(self.batches) >= self.limits.parked_batches
         bad = not ids or len(set(ids)) < len(ids) or len(ids) > self.limits.batch_requests
         known = self.batches.get(batch or "")
@@ -184,7 +186,9 @@ class _Court:
             batch.startswith(f"batch:{run}:") and batch.count(":") == run.count(":") + 2
         )
         other = known and (
-            not set(ids) <= {*known.requests, *known.cancelled} or not set(ids) & {*known.requests}
+            body != known.body
+            or not set(ids) <= {*known.requests, *known.cancelled}
+            or not set(ids) & {*known.requests}
         )
         fine = run in self.runs and not bad and own and (not other if known else not full)
         self.demand(not fine, "a fair batch was refused")
@@ -269,21 +273,25 @@ class _Court:
         self.demand(effect.batch_id not in self.batches, "a batch was parked twice")
         self.closed.pop(effect.batch_id, None)
         self.batches[effect.batch_id] = _Batch(
-            effect.run_id, list(given["ids"]), set(), self.event.now
+            effect.run_id, list(given["ids"]), set(), self.event.now, given["body"]
         )
 
     def on_reused(self, effect: core.Reused) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
-        given = self.runs[batch.run].reusable
+        given = {rid: data for (rid, body), data in self.given_for(batch) if body == batch.body}
         self.demand(
             self.event.op == "submit" and {*effect.request_ids} <= {*batch.requests} & {*given},
             "an answer was used again that was not given for this run",
         )
         batch.reused = {rid: given[rid] for rid in effect.request_ids if rid in given}
 
-    def after_submit(self, run: str, ids: list[str], batch: str | None) -> None:
+    def given_for(self, batch: _Batch) -> ItemsView[tuple[str, int], Any]:
+        """Return the answers that were given for the whole run of a batch."""
+        return self.runs[batch.run].reusable.items()
+
+    def after_submit(self, run: str, ids: list[str], batch: str | None, body: int) -> None:
         self.demand(batch in (None, self.event.got), "the batch got another id")
         own = self.event.got.removeprefix(f"batch:{run}:")
         self.demand(own != self.event.got and ":" not in own, "a batch has another run's id")
@@ -292,9 +300,10 @@ class _Court:
             self.demand(self.has("Delivered", self.event.got), "a submitted batch vanished")
             return
         self.demand(found.run == run, "a run joined another's batch")
+        self.demand(found.body == body, "a request joined that asks for something else")
         if self.has("Submitted", self.event.got):
-            again = {*found.requests} & {*self.runs[run].reusable}
-            self.demand(again == {*found.reused}, "an answer was not used again")
+            again = {rid for (rid, asked), _ in self.given_for(found) if asked == body}
+            self.demand({*ids} & again == {*found.reused}, "an answer was not used again")
         self.demand({*found.requests} <= {*ids}, "a request was kept that is not named any more")
         if found.answer:
             self.demand(self.has("Delivered", self.event.got), "no second delivery was made")
@@ -529,7 +538,7 @@ class _Court:
             data = {mock.request_id: mock.data for mock in mocks}
             reusable = self.runs[held[0].run].reusable
             reusable.update(
-                (mock.request_id, mock.data)
+                ((mock.request_id, held[0].body), mock.data)
                 for mock in mocks
                 if mock.reuse and mock.request_id in held[0].wanted
             )
