@@ -201,6 +201,35 @@ def test_an_assistant_is_asked_in_a_block(file: Path, start_daemon: Any, monkeyp
         assert httpx.get(USERS).json() == {"id": 7}
 
 
+def test_the_first_calls_of_a_loop_are_one_batch(
+    file: Path, start_daemon: Any, monkeypatch: Any
+) -> None:
+    """Connecting takes a while; those who wait for it are asked for together all the same."""
+    from mock_mcp.control.client import DaemonClient
+    from mock_mcp.types import Mock
+
+    daemon = start_daemon()
+
+    async def serve() -> int:
+        async with DaemonClient.of(daemon.info) as client:
+            claim = await client.claim_next_batch("scripted", wait_ms=15_000)
+            assert claim is not None
+            mocks = [Mock(request["requestId"], {"id": 7}) for request in claim.requests]
+            await client.provide_batch("scripted", claim.batch_id, claim.claim_token, mocks)
+            return len(mocks)
+
+    async def fetch() -> list[httpx.Response]:
+        async with httpx.AsyncClient() as client:
+            return await asyncio.gather(*(client.get(USERS) for _ in range(20)))
+
+    monkeypatch.setenv("MOCK_MCP", "1")
+    serving = asyncio.run_coroutine_threadsafe(serve(), daemon._loop)
+    with mock_mcp.intercept("burst", file=file):
+        answers = asyncio.run(fetch())
+    assert [answer.json() for answer in answers] == [{"id": 7}] * 20
+    assert serving.result(15) == 20
+
+
 # -- Scope ------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ class LazyClient:
         self._lock = threading.Lock()
         self._collectors: tuple[SyncBatchMockCollector, BatchMockCollector] | None = None
         self._pid = 0
+        self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -45,11 +46,19 @@ class LazyClient:
         return self._connect()[0]
 
     async def asynchronous(self) -> BatchMockCollector:
-        """Return the collector for async code, on the same connection; raises as `sync`."""
-        collectors = self._collectors
-        if collectors is None or self._pid != os.getpid():
-            collectors = await asyncio.to_thread(self._connect)
-        return collectors[1]
+        """Return the collector for async code, on the same connection; raises as `sync`.
+
+        Those who wait for the first connection go on in one turn of their loop: in one batch.
+        """
+        if self._collectors is None or self._pid != os.getpid():
+            loop = asyncio.get_running_loop()
+            connecting = self._connecting.get(loop)
+            if connecting is None:
+                connecting = loop.create_task(asyncio.to_thread(self._connect))
+                self._connecting[loop] = connecting
+                connecting.add_done_callback(lambda _: self._connecting.pop(loop))
+            await asyncio.shield(connecting)
+        return self._connect()[1]
 
     def close(self) -> None:
         """Disconnect; what still waits fails. The next request connects again."""
