@@ -221,16 +221,18 @@ async def test_who_connects_as_the_daemon_leaves_notices_nothing(
         for number in range(LEAVING_ROUNDS):
             limits = Limits(idle_s=0.005)
             leaving = await asyncio.to_thread(ServedDaemon, place.root, place.cache_dir, limits)
-            await asyncio.sleep(rng.uniform(0, 0.008))
-            async with place.connect() as client:
-                assert (await client.request_mock(f"/{number}")).data == f"/{number}"
-                pid = place.pid()
-            assert pid is not None
-            if pid == os.getpid():
-                same += 1
-            else:
-                await asyncio.to_thread(place.kill_daemon, pid)
-            await asyncio.to_thread(leaving.close)
+            try:
+                await asyncio.sleep(rng.uniform(0, 0.008))
+                async with place.connect() as client:
+                    assert (await client.request_mock(f"/{number}")).data == f"/{number}"
+                    pid = place.pid()
+                assert pid is not None
+                if pid == os.getpid():
+                    same += 1
+                else:
+                    await asyncio.to_thread(place.kill_daemon, pid)
+            finally:
+                await asyncio.to_thread(leaving.close)
         serving.cancel()
         await asyncio.wait({serving})
     measured(rounds=LEAVING_ROUNDS, answered_by_the_same_daemon=same, errors=0)

@@ -180,6 +180,7 @@ class MockMcpDaemon:
     async def _stop(self) -> None:
         assert self._housekeeper is not None
         self._housekeeper.cancel()
+        await self._server.stop_accepting()
         self._remove_files()
         await asyncio.sleep(0)  # answers under way are written before their transports close
         for transport in list(self._transports):
@@ -290,6 +291,7 @@ class MockMcpDaemon:
             self.cache.write(self.info)
         if not in_place:
             self._logger.warning("the socket %s was removed; listening again", self._server.path)
+            await self._server.stop_accepting()
             self._server.close()
             await self._server.start()
 

@@ -262,6 +262,16 @@ class IpcServer:
             return False
         return stat.S_ISSOCK(found.st_mode) and self._identity == (found.st_dev, found.st_ino)
 
+    async def stop_accepting(self) -> None:
+        """Accept nobody any more, and let what was accepted in this turn become connections.
+
+        asyncio loses a connection whose server closes before that, and its peer waits for ever.
+        """
+        if self._server is not None:
+            for sock in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            await asyncio.sleep(0)
+
     def close(self) -> None:
         """Stop listening and remove the socket if it is still this server's."""
         if self._server is not None:
