@@ -152,7 +152,7 @@ class Run:
         while self.arrive():
             pass
         self.check_all_arrived()
-        while self.session.waits:
+        while self.daemon.hub.broker.pending:
             self.answer()
             while self.arrive():
                 pass
