@@ -315,6 +315,8 @@ class Story:
         kept = [batch.id for batch in world.daemon.hub.broker.batches()]
         assert not kept, f"kept though every request has come to its end: {kept}"
         for client in self.clients:
+            if self.chance(0.3):
+                client.die()
             await client.collector.close()
         await asyncio.sleep(3 * world.limits.grace_s)  # the last cut may be noticed late
 
@@ -383,3 +385,56 @@ def test_every_request_comes_to_its_own_end(block: int, measured: Callable[..., 
             raise
         assert verdict == [], f"seed {seed}"
     measured(interleavings=len(seeds))
+
+
+def mocks_for(found: Next) -> list[Mock]:
+    return [Mock(r["requestId"], r["endpoint"]) for r in found.claim.requests]
+
+
+@pytest.mark.usefixtures("simulated")
+def test_two_clients_of_one_run_do_not_share_batches() -> None:
+    """The newer one asks before it is connected, and so names its batches in its hello."""
+
+    async def scenario(world: World) -> None:
+        world.start_daemon()
+        claims, router = world.adapter()
+        first = SimClient(world, "run")
+        replaced = asyncio.ensure_future(first.collector.request_mock("/first"))
+        await asyncio.sleep(1.0)
+        second = SimClient(world, "run")
+        answered = asyncio.ensure_future(second.collector.request_mock("/second"))
+        await asyncio.sleep(1.0)
+        found = await claims.claim_next(wait_s=5.0)
+        assert found is not None
+        await claims.provide(found.claim.batch_id, found.claim.claim_token, mocks_for(found))
+        assert (await answered).data == "/second"
+        with pytest.raises(errors.RunReplaced):
+            await replaced
+        await first.collector.close()
+        await second.collector.close()
+        await router.close()
+
+    run(1, scenario)
+
+
+@pytest.mark.usefixtures("simulated")
+@pytest.mark.parametrize("trouble", ["the lease ends", "the daemon is killed", "both"])
+def test_a_finished_answer_is_not_thrown_away(trouble: str) -> None:
+    async def scenario(world: World) -> None:
+        world.start_daemon()
+        claims, router = world.adapter()
+        client = SimClient(world, "run")
+        asked = asyncio.ensure_future(client.collector.request_mock("/user"))
+        found = await claims.claim_next(wait_s=5.0, lease_ms=500)
+        assert found is not None
+        if trouble != "the daemon is killed":
+            await asyncio.sleep(2.0)
+        if trouble != "the lease ends":
+            world.kill_daemon()
+        who = found.claim.batch_id, found.claim.claim_token
+        assert (await claims.provide(*who, mocks_for(found))).delivered
+        assert (await asked).data == "/user"
+        await client.collector.close()
+        await router.close()
+
+    run(1, scenario)

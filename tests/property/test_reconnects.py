@@ -20,7 +20,7 @@ import pytest
 from mock_mcp.client.session import Session, Ticket
 from mock_mcp.core.broker import Status
 from mock_mcp.daemon.test_peer import TestPeer
-from mock_mcp.errors import MockMcpError
+from mock_mcp.errors import MockMcpError, UnknownBatch
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock
 from support.sim import SimDaemon, World, run
@@ -86,6 +86,7 @@ class Run:
             on_error=lambda text: self.failures.append(MockMcpError(text)),
         )
         self.claims = 0
+        self.held: list[tuple[str, str, list[Mock]]] = []
         self.connect()
 
     def answered(self, ticket: Ticket, mock: Mock) -> None:
@@ -133,27 +134,42 @@ class Run:
                 connection.say(self.session.receive(text))
         return True
 
-    def answer(self) -> None:
-        """Claim and answer what is first in line."""
+    def claim(self) -> None:
+        """Claim what is first in line."""
         hub = self.daemon.hub
-        now = hub.clock.now()
         self.claims += 1
         token = f"token {self.claims}"
-        batch = hub.broker.claim(now, "R", 30.0, token)
+        batch = hub.broker.claim(hub.clock.now(), "R", 30.0, token)
+        hub.settle()
         if batch is not None:
             mocks = [Mock(rid, request.endpoint) for rid, request in batch.requests.items()]
-            hub.broker.provide(now, "R", batch.id, token, mocks)
+            self.held.append((batch.id, token, mocks))
+
+    def provide(self) -> None:
+        """Answer what was claimed; a reconnect takes no claim away that is still wanted."""
+        if not self.held:
+            return
+        hub = self.daemon.hub
+        batch_id, token, mocks = self.held.pop(0)
+        try:
+            hub.broker.provide(hub.clock.now(), "R", batch_id, token, mocks)
+        except UnknownBatch:
+            done = {*self.answers, *self.cancelled}
+            assert {mock.request_id for mock in mocks} <= done, "a claim was lost"
         hub.settle()
 
     def live(self) -> None:
         for _ in range(STEPS):
-            steps = (self.arrive, self.ask, self.answer, self.connect, self.cancel)
-            self.chance.choices(steps, (8, 2, 1, 1, 1))[0]()
+            steps = (
+                self.arrive, self.ask, self.connect, self.cancel, self.claim, self.provide
+            )  # fmt: skip
+            self.chance.choices(steps, (16, 4, 2, 2, 2, 1))[0]()
         while self.arrive():
             pass
         self.check_all_arrived()
-        while self.daemon.hub.broker.pending:
-            self.answer()
+        while self.held or self.daemon.hub.broker.pending:
+            self.claim()
+            self.provide()
             while self.arrive():
                 pass
         assert self.connections[-1].closed is None, "the newest connection was closed"

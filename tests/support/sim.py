@@ -330,6 +330,13 @@ class SimClient:
         self.collector = BatchMockCollector(self._settings, self.engine, None)
         self.started = asyncio.wrap_future(self.engine.start())
 
+    def die(self) -> None:
+        """Say no goodbye: the daemon learns that the connection is gone, and no more."""
+        end = self.engine._link._transport if self.engine._link else None
+        if end is not None:
+            end._closing = True
+            end.peer.cut(0.0)
+
     def left(self) -> list[str]:
         """Return what a closed client should not have."""
         engine = self.engine
