@@ -11,11 +11,14 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from bench.project import BenchProject, cpu_ms, process, project, respond
+from bench.project import SPAWN, BenchProject, cpu_ms, process, project, respond, timed_ms
 from bench.report import Row, Size
 from mock_mcp import connect
+from mock_mcp.runtime.ipc import is_listening
 
 METADATA = {"notes": "x" * 2000}
 WARM = 20
@@ -31,60 +34,78 @@ def rows(size: Size) -> Iterator[Row]:
         rounds = size.of(1000, 30)
         for runs in (1, 8):
             each = max(10, rounds // runs)
-            ours, per_batch, cpu = asyncio.run(through_daemon(place, runs, each, 1))
-            theirs, per_message = asyncio.run(through_relay(runs, each, SMALL, SMALL_ANSWER))
+            ours = through_daemon(place, runs, each, 1)
+            theirs = through_relay(runs, each, SMALL, SMALL_ANSWER)
             name = f"round trip, 1 request, runs: {runs}"
-            yield Row(name, ours, "bare relay", theirs, "ms", 3)
-            yield Row(f"{name}, time a batch", [per_batch], "relay", [per_message], "ms", 3)
-            yield Row(f"{name}, daemon's processor", [cpu], "time a batch", [per_batch])
+            yield Row(name, ours.times, "bare relay", theirs.times, "ms", 3)
+            yield Row(f"{name}, time a batch", ours.overall, "relay", theirs.overall, "ms", 3)
+            yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
         each = size.of(150, 10)
-        ours, per_batch, cpu = asyncio.run(through_daemon(place, 1, each, 50))
-        theirs, per_message = asyncio.run(through_relay(1, each, LARGE, LARGE_ANSWER))
-        yield Row("round trip, 50 requests x 2 KB", ours, "bare relay", theirs, "ms", 3)
-        yield Row("50 x 2 KB, daemon's processor", [cpu], "time a batch", [per_batch])
+        ours = through_daemon(place, 1, each, 50)
+        theirs = through_relay(1, each, LARGE, LARGE_ANSWER)
+        yield Row("round trip, 50 requests x 2 KB", ours.times, "bare relay", theirs.times, "ms", 3)
+        yield Row("50 x 2 KB, daemon's processor", ours.cpu, "time a batch", ours.overall)
 
 
-async def through_daemon(
-    place: BenchProject, runs: int, rounds: int, requests: int
-) -> tuple[list[float], float, float]:
-    """Return the milliseconds of each round trip, of a batch overall, and of the daemon's CPU."""
+@dataclass
+class Found:
+    """Milliseconds of each round trip, of one overall, and of the daemon's processor for one."""
+
+    times: list[float]
+    overall: list[float]
+    cpu: list[float] = field(default_factory=list)
+
+
+def through_daemon(place: BenchProject, runs: int, rounds: int, requests: int) -> Found:
+    """Let each run, in a process of its own, ask batch after batch."""
     info = place.daemon()
-    metadata = METADATA if requests > 1 else None
-    async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(process(respond, info))
-        clients = [await stack.enter_async_context(connect(**place.options)) for _ in range(runs)]
-
-        def batch(index: int) -> Callable[[], Awaitable[object]]:
-            return lambda: asyncio.gather(
-                *(
-                    clients[index].request_mock(f"/u/{n}", metadata=metadata)
-                    for n in range(requests)
-                )
-            )
-
-        batches = [batch(index) for index in range(runs)]
-        await in_turns(batches, WARM)
+    with process(respond, info):
         cpu = cpu_ms(info.pid)
-        times, took = await in_turns(batches, rounds)
-        cpu = (cpu_ms(info.pid) - cpu) / (rounds * runs)
-    return times, took / (rounds * runs), cpu
+        found = at_once(ask, [(place, rounds, requests)] * runs, rounds)
+        cpu = cpu_ms(info.pid) - cpu
+    found.cpu.append(cpu / ((rounds + WARM) * runs))
+    return found
 
 
-async def in_turns(
-    works: list[Callable[[], Awaitable[object]]], rounds: int
-) -> tuple[list[float], float]:
-    """Repeat every work, all at once; return each duration and the whole one, in milliseconds."""
-    times: list[float] = []
+def ask(start: Any, results: Any, place: BenchProject, rounds: int, requests: int) -> None:
+    """Be one run."""
+    metadata = METADATA if requests > 1 else None
 
-    async def repeat(work: Callable[[], Awaitable[object]]) -> None:
-        for _ in range(rounds):
-            began = time.perf_counter()
-            await work()
-            times.append((time.perf_counter() - began) * 1e3)
+    async def work() -> None:
+        async with connect(**place.options) as client:
 
+            async def batch() -> None:
+                await asyncio.gather(
+                    *(client.request_mock(f"/u/{n}", metadata=metadata) for n in range(requests))
+                )
+
+            await repeat(batch, start, results, rounds)
+
+    asyncio.run(work())
+
+
+def at_once(target: Callable[..., None], arguments: list[tuple[Any, ...]], rounds: int) -> Found:
+    """Run a function in several processes, which begin to measure together."""
+    start, results = SPAWN.Barrier(len(arguments)), SPAWN.SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        for each in arguments:
+            stack.enter_context(process(target, start, results, *each))
+        measured = [results.get() for _ in arguments]
+    times = [value for _, _, values in measured for value in values]
+    took = max(end for _, end, _ in measured) - min(began for began, _, _ in measured)
+    return Found(times, [took * 1e3 / (rounds * len(arguments))])
+
+
+async def repeat(
+    work: Callable[[], Awaitable[object]], start: Any, results: Any, rounds: int
+) -> None:
+    """Warm up, wait for the others, and report when it was measured and each duration."""
+    for _ in range(WARM):
+        await work()
+    start.wait()
     began = time.perf_counter()
-    await asyncio.gather(*(repeat(work) for work in works))
-    return times, (time.perf_counter() - began) * 1e3
+    times = await timed_ms(rounds, work)
+    results.put((began, time.perf_counter(), times))
 
 
 # -- The bare relay ------------------------------------------------------------------------------
@@ -103,7 +124,9 @@ def relay(path: str) -> None:
             return waiting[side][number]
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            side = await reader.readexactly(1)
+            side = await reader.read(1)
+            if not side:
+                return  # it was only looked whether somebody listens
             number = numbers[side]
             numbers[side] += 1
             writer_of(side, number).set_result(writer)
@@ -135,29 +158,31 @@ def answer(path: str, connections: int, request_bytes: int, answer_bytes: int) -
     asyncio.run(work())
 
 
-async def through_relay(
-    connections: int, rounds: int, request_bytes: int, answer_bytes: int
-) -> tuple[list[float], float]:
-    """Return the milliseconds of each round trip, and of one overall."""
+def through_relay(connections: int, rounds: int, request_bytes: int, answer_bytes: int) -> Found:
+    """Do the same through a process that only passes bytes on."""
     with tempfile.TemporaryDirectory(prefix="mm") as directory, contextlib.ExitStack() as stack:
         path = str(Path(directory, "relay"))
         stack.enter_context(process(relay, path))
-        while not Path(path).exists():
-            await asyncio.sleep(0.01)
+        while not is_listening(path):
+            time.sleep(0.01)
         stack.enter_context(process(answer, path, connections, request_bytes, answer_bytes))
+        each = (path, rounds, request_bytes, answer_bytes)
+        return at_once(exchange, [each] * connections, rounds)
 
-        async def open_one() -> Callable[[], Awaitable[object]]:
-            reader, writer = await asyncio.open_unix_connection(path)
-            stack.callback(writer.close)
-            writer.write(b"T")
 
-            async def exchange() -> None:
-                writer.write(b"x" * request_bytes)
-                await reader.readexactly(answer_bytes)
+def exchange(  # noqa: PLR0917 - what a process is given
+    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
+) -> None:
+    """Be one end of the relay."""
 
-            return exchange
+    async def work() -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"T")
 
-        works = [await open_one() for _ in range(connections)]
-        await in_turns(works, WARM)
-        times, took = await in_turns(works, rounds)
-    return times, took / (rounds * connections)
+        async def once() -> None:
+            writer.write(b"x" * request_bytes)
+            await reader.readexactly(answer_bytes)
+
+        await repeat(once, start, results, rounds)
+
+    asyncio.run(work())
