@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MockMcpError as exc:
-        print(f"mock-mcp: {exc.message}", file=sys.stderr)
+        from mock_mcp.cli.terminal import printable_lines
+
+        print(f"mock-mcp: {printable_lines(exc.message)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.recordings.check import Drifted, Report, check_recordings, shown
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     project = Project.resolve(options.project_root)
     cache_dir = CacheDirectory().contracts()
     report = check_recordings(project.root, options.paths, cache_dir=cache_dir)
-    print(_json(report, project) if options.json else "\n".join(_text(report)))
+    text = _json(report, project) if options.json else printable_lines("\n".join(_text(report)))
+    print(text)
     return 1 if report.has_findings else 0
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mock_mcp.cli.terminal import printable_lines
 
 if TYPE_CHECKING:
     from mock_mcp.contract.survey import Survey
@@ -41,43 +43,44 @@ def run(args: argparse.Namespace) -> int:
             failed = True
             reports.append({"path": name, "error": {"code": error.code, "message": error.message}})
             if not args.json:
-                print(f"cannot be used: {error.message}", file=sys.stderr)
+                print(printable_lines(f"cannot be used: {error.message}"), file=sys.stderr)
             continue
         failed = failed or bool(found.uncompilable)
         reports.append(asdict(found))
         if not args.json:
-            _print(found, None if args.all else _SHOWN)
+            text = "\n".join(_text(found, None if args.all else _SHOWN))
+            print(printable_lines(text))
     if args.json:
         print(json.dumps(reports, indent=2))
     return 1 if failed else 0
 
 
-def _print(found: Survey, shown: int | None) -> None:
+def _text(found: Survey, shown: int | None) -> Iterator[str]:
     kind = "Swagger" if found.version == "2.0" else "OpenAPI"
     answers = found.sampled + len(found.unsampled)
-    print(f"{found.path}: {kind} {found.version}, sha256 {found.sha256[:12]}")
-    print(f"  servers           {', '.join(found.servers)}")
-    print(f"  operations        {found.operations}, {found.bodiless} without a described answer")
-    print(f"  response schemas  {_of(found.schemas, found.uncompilable)} compile")
-    print(f"  their examples    {_of(found.examples, found.invalid_examples)} valid")
-    print(f"  sampled answers   {_of(answers, found.unsampled)} operations")
-    print(f"  read leniently    {len(found.defects)} places")
-    _list("cannot be used", found.uncompilable, shown)
-    _list("invalid examples (not used)", found.invalid_examples, shown)
-    _list("cannot be sampled", found.unsampled, shown)
+    yield f"{found.path}: {kind} {found.version}, sha256 {found.sha256[:12]}"
+    yield f"  servers           {', '.join(found.servers)}"
+    yield f"  operations        {found.operations}, {found.bodiless} without a described answer"
+    yield f"  response schemas  {_of(found.schemas, found.uncompilable)} compile"
+    yield f"  their examples    {_of(found.examples, found.invalid_examples)} valid"
+    yield f"  sampled answers   {_of(answers, found.unsampled)} operations"
+    yield f"  read leniently    {len(found.defects)} places"
+    yield from _list("cannot be used", found.uncompilable, shown)
+    yield from _list("invalid examples (not used)", found.invalid_examples, shown)
+    yield from _list("cannot be sampled", found.unsampled, shown)
     defects = [f"{d.pointer or '/'} {d.message}: {d.action}" for d in found.defects]
-    _list("read leniently", defects, shown)
+    yield from _list("read leniently", defects, shown)
 
 
 def _of(total: int, failures: Sequence[str]) -> str:
     return f"{total - len(failures)} of {total}"
 
 
-def _list(title: str, lines: Sequence[str], shown: int | None) -> None:
+def _list(title: str, lines: Sequence[str], shown: int | None) -> Iterator[str]:
     if not lines:
         return
-    print(f"  {title}:")
+    yield f"  {title}:"
     for line in lines[:shown]:
-        print(f"    {line}")
+        yield f"    {line}"
     if shown is not None and len(lines) > shown:
-        print(f"    and {len(lines) - shown} more (--all)")
+        yield f"    and {len(lines) - shown} more (--all)"

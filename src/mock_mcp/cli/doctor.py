@@ -9,6 +9,7 @@ import msgspec
 
 from mock_mcp._version import __version__
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.setup.clients import System
 from mock_mcp.setup.doctor import Check, counted, examine
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     for check in examine(project, System.current()):
         checks.append(check)
         if not options.json:
-            print(_text(check), flush=True)
+            print(printable_lines(_text(check)), flush=True)
     failed = sum(check.status == "error" for check in checks)
     warned = sum(check.status == "warning" for check in checks)
     if options.json:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable
 from mock_mcp.convert.har import to_har
 from mock_mcp.convert.wiremock import to_wiremock
 from mock_mcp.errors import ConfigurationError
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     exported = calls - sum(loss.call for loss in conversion.losses)
     for loss in conversion.losses:
         what = "not exported" if loss.call else "not carried over"
-        print(f"{loss.file}: {loss.place}: {what}: {loss.reason}", file=sys.stderr)
+        print(printable(f"{loss.file}: {loss.place}: {what}: {loss.reason}"), file=sys.stderr)
     if not exported:
         print("mock-mcp: there is no recorded call to export.", file=sys.stderr)
         return 1

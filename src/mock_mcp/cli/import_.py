@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.convert.accept import accept, contract_check
 from mock_mcp.convert.read import read_conversion
@@ -98,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(_json(accepted, losses, elsewhere, written))
     else:
-        print("\n".join(_text(accepted, losses, elsewhere, written)))
+        print(printable_lines("\n".join(_text(accepted, losses, elsewhere, written))))
     return 0 if accepted else 1
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
 from mock_mcp.setup.clients import CLIENTS, System
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if not plan.changes:
         print("Nothing to remove." if removing else "Nothing to change: all is set up.")
         return 0
-    print("\n".join(plan.diff()))
+    print(printable_lines("\n".join(plan.diff())))
     if not (options.yes or _is_agreed(len(plan.changes))):
         return 1
     planner.carry_out(plan, removing=removing)

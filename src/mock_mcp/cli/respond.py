@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from mock_mcp.cli import add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.errors import MissingExtra
 from mock_mcp.responders.errors import ResponderUnusable
 from mock_mcp.responders.report import Event, NotAnswered, event_json, event_lines
@@ -220,7 +221,7 @@ def _say(options: argparse.Namespace, fields: dict[str, Any], line: str) -> None
 def _print(
     options: argparse.Namespace, fields: Callable[[], dict[str, Any]], text: Callable[[], str]
 ) -> None:
-    line = msgspec.json.encode(fields()).decode() if options.json else text()
+    line = msgspec.json.encode(fields()).decode() if options.json else printable_lines(text())
     with contextlib.suppress(BrokenPipeError):  # nobody reads; the tests still wait
         print(line, flush=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import RecordedInteraction, Recording, is_sidecar
 from mock_mcp.recordings.paths import DIRECTORY
@@ -39,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(recording)).decode())
     else:
-        print("\n".join(_text(recording, None if options.full else _EXCERPT)))
+        limit = None if options.full else _EXCERPT
+        print(printable_lines("\n".join(_text(recording, limit))))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mock_mcp.cli import NOT_RUNNING, add_project_root
+from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     elif not reports:
         print("No daemon is running.")
     else:
-        print("\n\n".join(_text(report) for report in reports))
+        print(printable_lines("\n\n".join(_text(report) for report in reports)))
     if any(report.error for report in reports):
         return 1
     return 0 if any(report.running for report in reports) else NOT_RUNNING

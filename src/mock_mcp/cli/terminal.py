@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Self, TextIO
 
-__all__ = ["Screen", "clip", "is_terminal", "printable", "wants_colour", "width"]
+__all__ = ["Screen", "clip", "is_terminal", "printable", "printable_lines", "wants_colour", "width"]
 
 
 def printable(text: str) -> str:
@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(char)[1:-1] if _steers(char) else char for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines that cannot steer a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def width(text: str) -> int:

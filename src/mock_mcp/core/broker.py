@@ -768,8 +768,9 @@ class Broker:
         batch, claim = self._held(now, adapter_id, batch_id, token)
         if claim.checks:
             claim.checks -= 1
-        self._remember(batch, HistoryEntry("rejected", adapter_id, _cut(reason)))
-        self._effects.append(Rejected(batch.run_id, batch_id, adapter_id, reason))
+        shown = _cut(reason) or ""
+        self._remember(batch, HistoryEntry("rejected", adapter_id, shown))
+        self._effects.append(Rejected(batch.run_id, batch_id, adapter_id, shown))
         return self._restart_lease(now, batch, claim)
 
     def fail(

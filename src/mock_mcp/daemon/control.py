@@ -188,8 +188,8 @@ class Control:
 
         if events.last > after or not wait_s:
             return found()
-        answer: Pending[dict[str, Any]] = Pending()
         happened = self._hub.when_event(wait_s)
+        answer: Pending[dict[str, Any]] = Pending(happened.cancel)
         happened.then(lambda: answer.resolve(found()))
         return answer
 

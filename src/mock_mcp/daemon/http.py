@@ -133,8 +133,7 @@ class HttpConnection(asyncio.Protocol):
         self._request = _Request()  # the parser's cycle would keep its body until it is collected
         self._queue.clear()
         self._stop_timer()
-        if self._pending is not None:
-            self._pending.cancel()
+        self._stop_waiting()
         if transport is not None:
             self._on_lost(transport)
 
@@ -153,6 +152,8 @@ class HttpConnection(asyncio.Protocol):
             self._give_up(*self._head_too_large())  # one header that never ends
 
     def eof_received(self) -> bool:
+        # The transport closes in a turn of its own: what waits must not get a claim until then.
+        self._stop_waiting()
         return False
 
     # -- What the parser calls -------------------------------------------------------------------
@@ -355,6 +356,10 @@ class HttpConnection(asyncio.Protocol):
         link.connection_made(transport)
         lines += [name + b": " + value for name, value in request.headers]
         link.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    def _stop_waiting(self) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _stop_timer(self) -> None:
         if self._handshake_timer is not None:

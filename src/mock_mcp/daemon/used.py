@@ -27,7 +27,7 @@ _DEPTH = 4
 _ITEMS = 3
 """Items of one list that are looked at."""
 _CHARS = 80
-"""Longest value that identifies something."""
+"""Longest value that identifies something, and longest name of its field."""
 _URL_CHARS = 300
 _BODY_BYTES = 16 * 1024
 """Largest request body that is looked at."""
@@ -107,7 +107,11 @@ def _sent(request: MockRequest) -> Iterator[tuple[str, Any]]:
     if not isinstance(body, dict):
         yield from _identifying(body)
         return
-    plain = {name for name, value in body.items() if _is_short(value) and not _is_secret(name)}
+    plain = {
+        name
+        for name, value in body.items()
+        if len(name) <= _CHARS and _is_short(value) and not _is_secret(name)
+    }
     yield from ((name, body[name]) for name in sorted(plain))
     yield from _identifying({name: value for name, value in body.items() if name not in plain})
 
@@ -126,6 +130,8 @@ def _identifying(body: Any) -> Iterator[tuple[str, Any]]:
                     left -= 1
                     if left < 0:
                         return
+                    if len(name) > _CHARS:  # text where a name should be
+                        continue
                     where = f"{path}.{name}" if path else name
                     if isinstance(value, dict | list):
                         following.append((where, value))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -54,6 +55,13 @@ _NOT_CARRIED = frozenset(
 
 _NO_BODY = frozenset((204, 205, 304))
 
+_GZIP = b"\x1f\x8b"
+_GZIP_MEMBERS = 1000
+"""Each costs a copy of what follows it."""
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+"""Not `str.splitlines`, which also splits at what is a byte of a UTF-8 character in latin-1."""
+
 _BROTLI_STEP = 64
 """Bytes unpacked at a time: few unpack to megabytes, and the limit is looked at in between."""
 
@@ -83,19 +91,30 @@ class Budget:
             if name in ("", "identity"):
                 continue
             if name in ("gzip", "x-gzip"):
-                if content[:2] == b"\x1f\x8b":  # else it was kept unpacked
-                    content = self._inflate(content, 16 + zlib.MAX_WBITS)
+                if content[:2] == _GZIP:  # else it was kept unpacked
+                    content = self._gunzip(content)
             elif name == "deflate":
                 zlib_head = len(content) > 1 and content[0] & 15 == 8
                 raw = not zlib_head or int.from_bytes(content[:2], "big") % 31 != 0
-                content = self._inflate(content, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
+                content, _ = self._inflate(content, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
             elif name == "br" and (brotli := _brotli()) is not None:
                 content = self._unbrotli(brotli, content)
             else:
                 raise Unusable(f"its body is compressed as {name!r}, which is not unpacked here")
         return content
 
-    def _inflate(self, content: bytes, wbits: int) -> bytes:
+    def _gunzip(self, content: bytes) -> bytes:
+        """Unpack every member of a gzip body (RFC 1952 section 2.2)."""
+        unpacked: list[bytes] = []
+        while content[:2] == _GZIP:
+            if len(unpacked) == _GZIP_MEMBERS:
+                raise Unusable(f"its gzip body has more than {_GZIP_MEMBERS} members")
+            member, content = self._inflate(content, 16 + zlib.MAX_WBITS)
+            unpacked.append(member)
+        return b"".join(unpacked)
+
+    def _inflate(self, content: bytes, wbits: int) -> tuple[bytes, bytes]:
+        """Return what was packed, and what follows it."""
         unpacker = zlib.decompressobj(wbits)
         try:
             unpacked = unpacker.decompress(content, self._left + 1)
@@ -106,7 +125,7 @@ class Budget:
         if not unpacker.eof:
             raise Unusable("its compressed body is damaged (it ends early)")
         self._left -= len(unpacked)
-        return unpacked
+        return unpacked, unpacker.unused_data
 
     def _unbrotli(self, brotli: Any, content: bytes) -> bytes:
         unpacker = brotli.Decompressor()
@@ -172,7 +191,7 @@ def header_map(pairs: Iterable[tuple[str, str]], *, keep_length: bool = False) -
             continue
         if name == "content-length" and not keep_length:
             continue
-        found.setdefault(name, []).extend(line.strip() for line in text.splitlines() or [""])
+        found.setdefault(name, []).extend(line.strip() for line in _LINE_BREAK.split(text))
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 

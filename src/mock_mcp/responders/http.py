@@ -126,7 +126,7 @@ class Api:
         """
         try:
             response = await self._client.get(path)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise ResponderUnusable(
                 f"{self.name}: nobody answers at {self.where} ({self._clean(exc)}). Is the server "
                 "running, and is --base-url right?"
@@ -154,7 +154,7 @@ class Api:
                 raise CannotAnswer(
                     f"{self.name} did not answer within {self._patience.timeout_s:g} s."
                 ) from None
-            except httpx.TransportError as exc:
+            except httpx.RequestError as exc:
                 failure = f"{self.where}: {self._clean(exc)}"
             else:
                 if response.is_success:

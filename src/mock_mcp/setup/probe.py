@@ -77,7 +77,7 @@ async def probe(target: Target, command: Command, env: Mapping[str, str] | None,
             version = await _shake_hands(process)
     except TimeoutError:
         raise ProbeFailed(f"`{shown}` did not answer within {ANSWER_S:g} s.") from None
-    except (EOFError, OSError, ValueError, msgspec.DecodeError):
+    except (EOFError, OSError, ValueError, LookupError, TypeError):
         await _end(process)
         tail = (await said)[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
         reason = f"It said:\n{tail}" if tail else "It said nothing."

@@ -1056,6 +1056,11 @@ def test_a_long_reason_is_cut():
     [effect] = broker.take_effects()
     assert isinstance(effect, Released)
     assert effect.reason == reason
+    broker.claim(2.0, "A", LEASE, "u")
+    broker.reject(3.0, "A", "batch:r:1", "u", "x" * 10_000)
+    *_, rejected = broker.take_effects()
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == broker.batch("batch:r:1").history[1].reason == reason
 
 
 def test_a_reason_of_the_greatest_length_is_kept_whole():

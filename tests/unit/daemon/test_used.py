@@ -64,6 +64,12 @@ def test_a_large_body_is_not_looked_at():
     assert used_of(request, Mock("a", None)) == []
 
 
+def test_text_in_the_place_of_a_name_is_not_looked_at():
+    text = "x" * 80 + "_id"  # what is sought in a name takes the square of its length
+    (known,) = used_of(asked("POST", body={text: 1, "n": 2}), Mock("a", {text: 1, "id": 7}))
+    assert (known.sent, known.answer) == ({"n": 2}, {"id": 7})
+
+
 def test_values_of_one_call_are_bounded():
     body = {f"n{n:02}": n for n in range(50)}
     data = {f"a{n:02}_id": n for n in range(500)}

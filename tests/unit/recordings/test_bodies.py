@@ -1,26 +1,31 @@
 from __future__ import annotations
 
+import gzip
 import sys
+from typing import Any
 
 import pytest
 
-from mock_mcp.recordings.bodies import Budget, Unusable
-
-brotli = pytest.importorskip("brotli")
+from mock_mcp.recordings.bodies import Budget, Unusable, header_map
 
 
-def test_brotli_is_unpacked():
+@pytest.fixture
+def brotli() -> Any:
+    return pytest.importorskip("brotli")
+
+
+def test_brotli_is_unpacked(brotli):
     content = bytes(range(256)) * 50
     assert Budget().unpack(brotli.compress(content), "br") == content
 
 
-def test_a_small_body_that_unpacks_to_much_is_refused():
+def test_a_small_body_that_unpacks_to_much_is_refused(brotli):
     with pytest.raises(Unusable, match="more than 1000 bytes"):
         Budget(1000).unpack(brotli.compress(bytes(10_000_000)), "br")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: b"\xff" + data])
-def test_damaged_brotli_is_refused(damage):
+def test_damaged_brotli_is_refused(brotli, damage):
     with pytest.raises(Unusable, match="damaged"):
         Budget().unpack(damage(brotli.compress(b"some text " * 50)), "br")
 
@@ -30,3 +35,27 @@ def test_without_a_module_for_brotli_it_is_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(Unusable, match="compressed as 'br'"):
         Budget().unpack(b"\0", "br")
+
+
+def test_every_member_of_a_gzip_body_is_unpacked():
+    content = gzip.compress(b"one ") + gzip.compress(b"two")
+    assert Budget().unpack(content, "gzip") == b"one two"
+    assert Budget().unpack(content + b"padding", "gzip") == b"one two"
+    with pytest.raises(Unusable, match="ends early"):
+        Budget().unpack(content[:-1], "gzip")
+
+
+def test_all_members_of_a_gzip_body_unpack_to_no_more_than_may_be():
+    with pytest.raises(Unusable, match="more than 1000 bytes"):
+        Budget(1000).unpack(gzip.compress(bytes(600)) * 2, "gzip")
+    with pytest.raises(Unusable, match="members"):
+        Budget().unpack(gzip.compress(b"") * 1001, "gzip")
+
+
+def test_headers_break_at_line_breaks_only():
+    name = "Ångström".encode().decode("latin-1")  # its second byte is no line break
+    assert header_map([("x-name", name), ("Set-Cookie", "a=1\nb=2"), ("x", "")]) == {
+        "x-name": name,
+        "set-cookie": ["a=1", "b=2"],
+        "x": "",
+    }
