@@ -65,6 +65,7 @@ class _Batch:
     claim: _Claim | None = None
     claims_ended: int = 0
     released_by: set[str] = field(default_factory=set)
+    expired: set[str] = field(default_factory=set)  # tokens whose lease ran out
     answer: tuple[str, str, dict[str, Any]] | None = None  # adapter, token, data by request
     reused: dict[str, Any] = field(default_factory=dict)  # data by request
 
@@ -157,6 +158,9 @@ class _Court:
                 batch.answer[:2] if batch and batch.answer else self.closed.get(given["batch"])
             )
             self.demand(answered != (given["adapter"], given["token"]), "a repeat was refused")
+        if batch and batch.is_claimable and given["token"] in batch.expired:
+            told = self.event.refusal in ("lease-ended", "invalid-params")
+            self.demand(told, "whose lease ended was not told so")
         claim = batch.claim if batch else None
         if claim is None or (claim.adapter, claim.token) != (given["adapter"], given["token"]):
             return
@@ -514,6 +518,7 @@ class _Court:
             return
         self.demand(claim.adapter == effect.adapter_id, "another's lease ended")
         self.demand(claim.is_over(self.event.now), "a lease ended before its time")
+        batch.expired.add(claim.token)
         self.end_claim(batch)
 
     def end_claim(self, batch: _Batch) -> None:
