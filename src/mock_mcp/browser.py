@@ -9,22 +9,37 @@ answer until no more come, so that they are asked for together.
 Playwright routes a request but not where it is redirected to. A redirect to what is routed is
 therefore followed here, and the page gets the answer at its end. Preflights never come here:
 Playwright allows them, and lets the page read the answer to a call of another origin.
+
+The real server is asked by the ``fetch`` of the page's context, which shares its cookies, proxy and
+certificates, one hop at a time. Under the sync API that call too runs in a greenlet of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import importlib
 import inspect
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from mock_mcp.errors import MockMcpError
-from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse, Origin, TransportFailure
+from mock_mcp.exchange import (
+    FailureKind,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    Origin,
+    SendAsync,
+    TransportFailure,
+    check_size,
+)
+from mock_mcp.recordings.bodies import Budget, Unusable
 
 __all__ = ["Lull", "PageCallFailed", "PageExchange", "UrlMatch", "route"]
 
@@ -45,6 +60,18 @@ _ABORTED = {
     FailureKind.READ_TIMEOUT: "timedout",
     FailureKind.RESET: "connectionreset",
 }
+_FAILURES = {
+    "ECONNREFUSED": FailureKind.REFUSED,
+    "ENOTFOUND": FailureKind.UNRESOLVED,
+    "EAI_AGAIN": FailureKind.UNRESOLVED,
+    "ETIMEDOUT": FailureKind.CONNECT_TIMEOUT,
+}
+"""What Node's error codes mean; Playwright has them in the text of its error only."""
+_UNPACKED = frozenset(("gzip", "x-gzip", "deflate", "br"))
+"""The content codings that Playwright's ``fetch`` undoes, while the header stays."""
+_OF_THE_CONNECTION = frozenset(
+    ("connection", "keep-alive", "proxy-connection", "trailer", "transfer-encoding", "upgrade")
+)
 _GLOB = re.compile(r"\\(?P<literal>.)|(?P<any>\*\*/?)|(?P<part>\*)|(?P<open>\{)|(?P<close>\})|.")
 
 
@@ -64,8 +91,13 @@ class PageExchange(Protocol):
         """Tell whether a request goes its way although its URL is routed."""
         ...
 
-    async def handle_page(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer; what it raises aborts the request."""
+    async def handle_page(self, request: HttpRequest, send: SendAsync) -> HttpResponse:
+        """Return the answer; what it raises aborts the request.
+
+        Args:
+            request: What is asked.
+            send: Asks the real server; the body of what it returns is no longer content-encoded.
+        """
         ...
 
     def page_failed(self, request: HttpRequest, error: Exception) -> None:
@@ -90,11 +122,11 @@ def route(target: Any, url: UrlMatch, exchange: PageExchange) -> Any:
     method = getattr(target, "route", None)
     if not callable(method) or not hasattr(target, "expect_event"):
         raise TypeError(f"route takes a Page or BrowserContext of Playwright, not {target!r}.")
-    routed = _Route(target, url, exchange)
+    is_async = inspect.iscoroutinefunction(method)
+    playwright = importlib.import_module(f"playwright.{'async' if is_async else 'sync'}_api")
+    routed = _Route(target, url, exchange, playwright)
     target.on("requestfailed", routed.gone)
-    if inspect.iscoroutinefunction(method):
-        return method(url, routed.handle_async)
-    return method(url, routed.handle_sync)
+    return method(url, routed.handle_async if is_async else routed.handle_sync)
 
 
 class Lull:
@@ -136,14 +168,20 @@ class _Group:
 _Action = tuple[str, Mapping[str, Any]]
 """What is done with a route: the name of its method, and the arguments."""
 
+_Fetch = Callable[[HttpRequest], Awaitable[tuple[Any, bytes]]]
+"""Really asks, by one of Playwright's APIs; gives its response and the body."""
+
 
 class _Route:
     """One call of `route`: the requests of one target that match."""
 
-    def __init__(self, target: Any, url: UrlMatch, exchange: PageExchange) -> None:
+    def __init__(
+        self, target: Any, url: UrlMatch, exchange: PageExchange, playwright: ModuleType
+    ) -> None:
         self._target = target
         self._matches = _matcher(url)
         self._exchange = exchange
+        self._playwright = playwright
         self._waiting: dict[Any, asyncio.Task[HttpResponse]] = {}
 
     def gone(self, request: Any) -> None:
@@ -157,12 +195,12 @@ class _Route:
         if self._exchange.passes(Origin.of(asked.url)):
             await route.fallback()
             return
-        with self._parked(request, asked) as task:
+        with self._parked(request, asked, self._fetch_async) as task:
             await asyncio.wait({task})
         name, arguments = self._action(task)
         try:
             await getattr(route, name)(**arguments)
-        except _playwright_error("async_api") as error:
+        except self._playwright.Error as error:
             self._unanswered(request, asked, error)
 
     def handle_sync(self, route: Any, request: Any) -> None:
@@ -171,18 +209,20 @@ class _Route:
         if self._exchange.passes(Origin.of(asked.url)):
             route.fallback()
             return
-        with self._parked(request, asked) as task:
+        with self._parked(request, asked, self._fetch_sync) as task:
             _give_way(task)
         name, arguments = self._action(task)
         try:
             getattr(route, name)(**arguments)
-        except _playwright_error("sync_api") as error:
+        except self._playwright.Error as error:
             self._unanswered(request, asked, error)
 
     @contextlib.contextmanager
-    def _parked(self, request: Any, asked: HttpRequest) -> Iterator[asyncio.Task[HttpResponse]]:
+    def _parked(
+        self, request: Any, asked: HttpRequest, fetch: _Fetch
+    ) -> Iterator[asyncio.Task[HttpResponse]]:
         """Give a task that waits for an answer until the page closes or leaves the request."""
-        task = asyncio.get_running_loop().create_task(self._answer(asked))
+        task = asyncio.get_running_loop().create_task(self._answer(asked, fetch))
         page = self._page_of(request)
 
         def closed(_: Any) -> None:
@@ -204,12 +244,13 @@ class _Route:
         except Exception:  # noqa: BLE001 - a service worker's, or a navigation that opens the page
             return self._target
 
-    async def _answer(self, asked: HttpRequest) -> HttpResponse:
+    async def _answer(self, asked: HttpRequest, fetch: _Fetch) -> HttpResponse:
         """Return the answer to a request, after redirects and its delay."""
         cookies: list[tuple[str, str]] = []
         request = asked
-        for _ in range(MAX_REDIRECTS):
-            response = await self._exchange.handle_page(request)
+        for hop in range(MAX_REDIRECTS):
+            send = functools.partial(self._really, request, fetch, has_cookies=hop == 0)
+            response = await self._exchange.handle_page(request, send)
             await asyncio.sleep(response.delay_s)
             following = _following(request, response)
             if following is None or not self._is_ours(following.url):
@@ -218,6 +259,55 @@ class _Route:
                 cookies += _cookies(response)
             request = following
         raise TransportFailure(FailureKind.RESET, "Too many redirects")
+
+    async def _really(
+        self, request: HttpRequest, fetch: _Fetch, *, has_cookies: bool
+    ) -> HttpResponse:
+        """Return what the real server answers.
+
+        Args:
+            request: What is asked.
+            fetch: Who asks.
+            has_cookies: Whether the request's cookies are of now; else it gets the context's.
+
+        Raises:
+            TransportFailure: There is no answer.
+        """
+        dropped = () if has_cookies else ("cookie",)
+        sent = dataclasses.replace(request, headers=_without(request.headers, dropped))
+        try:
+            response, body = await fetch(sent)
+        except self._playwright.TimeoutError as late:
+            raise TransportFailure(FailureKind.READ_TIMEOUT) from late
+        except self._playwright.Error as error:
+            raise _failure(str(error)) from error
+        check_size(request, len(body))
+        return _received(request, response, body)
+
+    async def _fetch_async(self, request: HttpRequest) -> tuple[Any, bytes]:
+        response = await self._fetch(request)
+        body = await response.body()
+        await response.dispose()  # else the browser's driver keeps it
+        return response, body
+
+    async def _fetch_sync(self, request: HttpRequest) -> tuple[Any, bytes]:
+        def fetch() -> tuple[Any, bytes]:
+            response = self._fetch(request)
+            body = response.body()
+            response.dispose()
+            return response, body
+
+        return await _in_greenlet(fetch)
+
+    def _fetch(self, request: HttpRequest) -> Any:
+        context = getattr(self._target, "context", self._target)
+        return context.request.fetch(
+            request.url,
+            method=request.method,
+            headers=dict(request.headers),
+            data=request.body or None,
+            max_redirects=0,
+        )
 
     def _is_ours(self, url: str) -> bool:
         return self._matches(url) and not self._exchange.passes(Origin.of(url))
@@ -248,9 +338,24 @@ def _give_way(task: asyncio.Task[Any]) -> None:
         here.parent.switch()
 
 
-def _playwright_error(api: str) -> type[Exception]:
-    error: type[Exception] = importlib.import_module(f"playwright.{api}").Error
-    return error
+async def _in_greenlet(call: Callable[[], tuple[Any, bytes]]) -> tuple[Any, bytes]:
+    """Return what a function returns that calls Playwright's sync API, while the loop goes on."""
+    import greenlet
+
+    result: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
+
+    def run() -> None:
+        try:
+            returned = call()
+        except Exception as error:  # noqa: BLE001 - raised by who awaits the result
+            if not result.done():
+                result.set_exception(error)
+        else:
+            if not result.done():  # else nobody waits any more
+                result.set_result(returned)
+
+    greenlet.greenlet(run).switch()
+    return await result
 
 
 # -- From and to Playwright ---------------------------------------------------------------------
@@ -265,6 +370,28 @@ def _asked(request: Any) -> HttpRequest:
     return HttpRequest(request.method, url, headers, request.post_data_buffer or b"")
 
 
+def _received(request: HttpRequest, response: Any, body: bytes) -> HttpResponse:
+    """Return a real answer; its body is decoded, unless by a coding that nobody asked for."""
+    fields = tuple((field["name"], field["value"]) for field in response.headers_array)
+    answer = HttpResponse(response.status, _without(fields, _OF_THE_CONNECTION), body)
+    coding = (answer.header("content-encoding") or "").strip().lower()
+    dropped = {"content-encoding"} if coding in _UNPACKED else set[str]()
+    if request.method != "HEAD":
+        dropped.add("content-length")
+    return dataclasses.replace(answer, headers=_without(answer.headers, dropped))
+
+
+def _failure(text: str) -> TransportFailure:
+    """Return why there is no answer, from the text of Playwright's error."""
+    found = re.search("|".join(_FAILURES), text)
+    kind = _FAILURES[found[0]] if found else FailureKind.RESET
+    return TransportFailure(kind, text.partition("\n")[0].removeprefix("APIRequestContext.fetch: "))
+
+
+def _without(headers: Headers, names: Container[str]) -> Headers:
+    return tuple(field for field in headers if field[0].lower() not in names)
+
+
 def _fulfilment(response: HttpResponse) -> dict[str, Any]:
     """Return the arguments of ``fulfill``."""
     headers: dict[str, str] = {}
@@ -277,10 +404,9 @@ def _fulfilment(response: HttpResponse) -> dict[str, Any]:
 
 def _decoded(response: HttpResponse) -> Iterator[tuple[str, str]]:
     """Yield the headers as Playwright takes them: of a body that is not encoded, in Unicode."""
-    is_encoded = _is_encoded(response)
-    for name, value in response.headers:
-        if is_encoded and name.lower() in ("content-encoding", "content-length"):
-            continue
+    is_encoded = response.body and response.header("content-encoding") is not None
+    dropped = ("content-encoding", "content-length") if is_encoded else ()
+    for name, value in _without(response.headers, dropped):
         try:
             yield name, value.encode("latin-1").decode()
         except UnicodeDecodeError:
@@ -289,11 +415,10 @@ def _decoded(response: HttpResponse) -> Iterator[tuple[str, str]]:
 
 def _body(response: HttpResponse) -> bytes:
     """Return the body, decoded: a browser takes the bytes of ``fulfill`` as they are."""
-    return zlib.decompress(response.body, 47) if _is_encoded(response) else response.body
-
-
-def _is_encoded(response: HttpResponse) -> bool:
-    return bool(response.body) and response.header("content-encoding") is not None
+    try:
+        return Budget().unpack(response.body, response.header("content-encoding"))
+    except Unusable:
+        return response.body
 
 
 # -- Redirects ------------------------------------------------------------------------------------
@@ -315,8 +440,7 @@ def _following(request: HttpRequest, response: HttpResponse) -> HttpRequest | No
         dropped |= {name.lower() for name, _ in request.headers if name.startswith("content-")}
     if Origin.of(url) != Origin.of(request.url):
         dropped |= {"authorization", "cookie"}
-    headers = tuple(field for field in request.headers if field[0].lower() not in dropped)
-    return HttpRequest(method, url, headers, body)
+    return HttpRequest(method, url, _without(request.headers, dropped), body)
 
 
 def _cookies(response: HttpResponse) -> list[tuple[str, str]]:

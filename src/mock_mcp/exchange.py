@@ -22,12 +22,14 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
 
-from mock_mcp.errors import ConfigurationError, MockMcpError
+from mock_mcp.errors import ConfigurationError, LimitExceeded, MockMcpError
+from mock_mcp.limits import LIVE_BODY_BYTES
 
 __all__ = [
     "Decision",
     "Exchange",
     "FailureKind",
+    "Headers",
     "HostRules",
     "HttpRequest",
     "HttpResponse",
@@ -38,6 +40,7 @@ __all__ = [
     "TransportFailure",
     "UnusableMock",
     "bypass",
+    "check_size",
     "decode_body",
     "is_bypassed",
     "is_loopback",
@@ -639,6 +642,21 @@ The response is the wire's, in one piece: complete, still content-encoded.
 """
 
 SendAsync = Callable[[], Coroutine[Any, Any, HttpResponse]]
+
+
+def check_size(request: HttpRequest, size_bytes: int) -> None:
+    """Refuse a real answer, or what has come of it, that is too large for a test.
+
+    Raises:
+        LimitExceeded: It is.
+    """
+    if size_bytes > LIVE_BODY_BYTES:
+        raise LimitExceeded(
+            f"The real answer to {request.method} {request.url} is larger than "
+            f"{LIVE_BODY_BYTES} bytes (LIVE_BODY_BYTES), or never ends; it cannot be recorded. "
+            "Ask for less of it, answer by hand (add_response), or let the host through "
+            "(passthrough)."
+        )
 
 
 class Exchange(Protocol):

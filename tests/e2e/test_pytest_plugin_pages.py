@@ -51,6 +51,27 @@ def test_a_page_is_recorded_and_replayed(tests: PluginProject, site: Site):
     assert "1 replayed" in replayed.text
 
 
+def test_a_page_is_recorded_from_the_real_api(tests: PluginProject, site: Site):
+    write(
+        tests,
+        site,
+        """
+    @pytest.mark.mock_mcp
+    def test_one(page):
+        mock_mcp_module.route(page, "**/api/**")
+        page.goto("{site}")
+        asked = "fetch('/api/greeting').then(answer => answer.text())"
+        assert page.evaluate(asked) == "from the site"
+    """,
+    )
+    recorded = tests.spawn("--mock-source=live")
+    assert "1 from the real API, 1 written" in recorded.text
+    assert site.asked == ["GET /api/greeting"]
+    replayed = tests.spawn(CI="1")
+    assert replayed.outcomes() == {"passed": 1}, replayed.text
+    assert site.asked == ["GET /api/greeting"]
+
+
 def test_what_a_page_swallows_fails_its_test(tests: PluginProject, site: Site):
     write(
         tests,

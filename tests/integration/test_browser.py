@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 from websockets.sync.server import serve
 
 import mock_mcp
 from mock_mcp.browser import Lull, PageCallFailed
-from mock_mcp.errors import ConfigurationError, ContractViolation
+from mock_mcp.errors import ConfigurationError, ContractViolation, LimitExceeded
+from mock_mcp.exchange import HttpRequest, HttpResponse, TransportFailure
 from mock_mcp.recordings.miss import RecordingMiss
-from mock_mcp.scope import Call
+from mock_mcp.scope import ApiDrift, Call, UnrecordableAnswer
 from support.browser import Chromium, Site, Step, chromium, needs_chromium, site, until
 from support.plugin import DOCUMENT, ScriptedAssistant
 from support.ws import HANG_S
+from unit.interceptors.servers import Answer, RealServer, free_port
 
 __all__ = ["chromium", "site"]
 
@@ -329,6 +334,265 @@ def test_a_page_that_leaves_takes_its_requests_back(
         )
     assert mocks.failures == []
     assert [call.source for call in mocks.calls] == [None]
+
+
+# -- The real API -----------------------------------------------------------------------------
+
+
+class Api:
+    """A real server, whose page asks for what lies below ``/api``; the recording of one block."""
+
+    def __init__(self, chromium: Chromium, file: Path, answer: Answer) -> None:
+        self.server = RealServer(self._answer)
+        self.url = self.server.url
+        self.mocks: Any = None
+        self.results: list[Any] = []
+        """Those of the last visit, even if its block has failed."""
+        self._file = file
+        self._chromium = chromium
+        self._api = answer
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        if "/api/" in request.url:
+            return self._api(request)
+        return HttpResponse.from_mock(request, "from the site", headers=HTML)
+
+    def visit(self, *steps: Step, mode: str | None = "all", page: str = "") -> list[Any]:
+        """Visit a page with its API routed to the real one; return the results of the steps."""
+        if mode is None:
+            return self._chromium.visit(open_(page or self.url), *steps)[1:]
+        with mock_mcp.intercept("block", file=self._file, mode=mode, source="live") as self.mocks:
+            route: Step = lambda page: self.mocks.route(page, "**/api/**")  # noqa: E731
+            self.results = self._chromium.visit(route, open_(page or self.url), *steps)[2:]
+        return self.results
+
+    @property
+    def asked(self) -> list[HttpRequest]:
+        """What the real API was asked."""
+        return [request for request in self.server.requests if "/api/" in request.url]
+
+    @property
+    def recording(self) -> list[dict[str, Any]]:
+        path = self._file.parent / "__mocks__" / "shop" / "block.json"
+        return json.loads(path.read_bytes())["interactions"] if path.is_file() else []
+
+
+HTML = {"content-type": "text/html"}
+
+
+@pytest.fixture
+def serve_api(chromium: Chromium, file: Path) -> Iterator[Callable[[Answer], Api]]:
+    started: list[Api] = []
+
+    def start(answer: Answer) -> Api:
+        started.append(Api(chromium, file, answer))
+        return started[-1]
+
+    yield start
+    for api in started:
+        api.server.close()
+
+
+def respond(data: Any, **mock: Any) -> Answer:
+    return lambda request: HttpResponse.from_mock(request, data, **mock)
+
+
+def raw(body: bytes, *headers: tuple[str, str]) -> Answer:
+    return lambda _: HttpResponse(200, (*headers, ("content-length", str(len(body)))), body)
+
+
+def test_the_requests_of_a_page_load_are_really_made_together(serve_api: Any) -> None:
+    together = threading.Barrier(20)
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        together.wait(HANG_S)
+        return HttpResponse.from_mock(request, request.url.rpartition("/")[2])
+
+    api = serve_api(answer)
+    paths = [f"/api/items/{number}" for number in range(20)]
+    expected = [str(number) for number in range(20)]
+    assert api.visit(fetch_all(*paths)) == [expected]
+    assert {call.source for call in api.mocks.calls} == {"live"}
+    assert {(each["source"], each["response"]["status"]) for each in api.recording} == {
+        ("live", 200)
+    }
+    assert api.visit(fetch_all(*paths), mode="none") == [expected]
+    assert len(api.asked) == len(api.recording) == 20
+
+
+def test_a_real_answer_is_what_the_page_gets_without_us(serve_api: Any) -> None:
+    def answer(request: HttpRequest) -> HttpResponse:
+        got = [request.method, request.body_value(), request.header("x-token")]
+        headers = {"Link": ["<a>", "<b>"], "X-Name": "a"}
+        return HttpResponse.from_mock(request, got, status=201, headers=headers)
+
+    api = serve_api(answer)
+    sent = {"content-type": "application/json", "x-token": "t"}
+    asked = [
+        fetch("/api/orders?a=b%20c", method="POST", headers=sent, body='{"a": ["ü"]}'),
+        fetch("/api/orders/1", method="DELETE"),
+        fetch("/api/orders/2", method="HEAD"),
+    ]
+    assert api.visit(*asked) == api.visit(*asked, mode=None)
+    live, real = api.asked[:3], api.asked[3:]
+    assert [(each.method, each.url, each.body) for each in live] == [
+        (each.method, each.url, each.body) for each in real
+    ]
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "deflate", "br"])
+def test_a_real_body_is_decoded_for_page_and_recording(serve_api: Any, coding: str) -> None:
+    content = bytes(range(256))
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}.get(coding)
+    body = pack(content) if pack else content
+    encoding = [("content-encoding", coding)] if coding else []
+    api = serve_api(raw(body, ("content-type", "application/octet-stream"), *encoding))
+    for mode in ("all", "none"):
+        [answer] = api.visit(fetch("/api/logo"), mode=mode)
+        assert bytes(answer["bytes"]) == content
+        assert "content-encoding" not in answer["headers"]
+    [file] = api._file.parent.rglob("*.bin")
+    assert file.read_bytes() == content
+
+
+def test_real_cookies_are_kept_and_not_recorded(serve_api: Any) -> None:
+    cookies = ["a=s3cret; Path=/", "b=s3cret; Path=/; HttpOnly"]
+    api = serve_api(respond({"token": "s3cret"}, headers={"Set-Cookie": cookies}))
+    [login, _, seen] = api.visit(
+        fetch("/api/login"),
+        fetch("/api/me"),
+        lambda page: page.evaluate("document.cookie"),
+    )
+    assert (json.loads(text_of(login)), seen) == ({"token": "s3cret"}, "a=s3cret")
+    assert api.asked[1].header("cookie") == "a=s3cret; b=s3cret"
+    assert "s3cret" not in json.dumps(api.recording)
+    redacted = ["a=REDACTED; Path=/", "b=REDACTED; Path=/; HttpOnly"]
+    assert api.recording[0]["response"]["headers"]["set-cookie"] == redacted
+
+
+def test_each_hop_of_a_real_redirect_is_a_call(serve_api: Any) -> None:
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.url.endswith("/new"):
+            return HttpResponse.from_mock(request, "there")
+        headers = {"Location": "/api/new", "Set-Cookie": "a=1; Path=/"}
+        return HttpResponse.from_mock(request, None, status=302, headers=headers)
+
+    api = serve_api(answer)
+    [redirected] = api.visit(fetch("/api/old", method="POST", body="q"))
+    assert (redirected["status"], text_of(redirected)) == (200, '"there"')
+    assert [(each.method, each.body) for each in api.asked] == [("POST", b"q"), ("GET", b"")]
+    assert api.asked[1].header("cookie") == "a=1"
+    assert api.asked[1].header("content-type") is None
+    assert [each["response"]["status"] for each in api.recording] == [302, 200]
+    [replayed] = api.visit(fetch("/api/old", method="POST", body="q"), mode="none")
+    assert text_of(replayed) == '"there"'
+    assert len(api.asked) == 2
+
+
+def test_a_real_redirect_to_what_is_not_routed_is_the_browsers(serve_api: Any) -> None:
+    api = serve_api(respond(None, status=302, headers={"Location": "/home"}))
+    [answer] = api.visit(fetch("/api/old"))
+    assert (text_of(answer), answer["url"]) == ("from the site", f"{api.url}/home")
+    assert [each["response"]["status"] for each in api.recording] == [302]
+
+
+def test_another_origin_is_really_asked_without_a_preflight(serve_api: Any, site: Site) -> None:
+    api = serve_api(
+        respond(
+            {"ok": True}, headers={"Access-Control-Expose-Headers": "Link, X-Out", "Link": "<a>"}
+        )
+    )
+    put = {"method": "PUT", "headers": {"x-a": "1"}, "body": "{}"}
+    [live] = api.visit(fetch(f"{api.url}/api/a", **put), page=site.url)
+    assert (json.loads(text_of(live)), live["headers"]["link"]) == ({"ok": True}, "<a>")
+    [asked] = api.asked
+    assert (asked.method, asked.header("x-a")) == ("PUT", "1")
+    [replayed] = api.visit(fetch(f"{api.url}/api/a", **put), page=site.url, mode="none")
+    assert (replayed["bytes"], replayed["headers"]["link"]) == (live["bytes"], "<a>")
+
+
+def test_a_page_of_the_real_server_is_a_call(serve_api: Any) -> None:
+    api = serve_api(respond("<title>real</title>", headers=HTML))
+    steps = [open_(f"{api.url}/api/page"), lambda page: page.title()]
+    assert api.visit(*steps)[1] == "real"
+    assert api.visit(*steps, mode="none")[1] == "real"
+    assert len(api.asked) == 1
+
+
+def test_drift_reaches_the_page_and_fails_the_block(serve_api: Any, file: Path) -> None:
+    api = serve_api(respond({"id": 1, "nick": "Zoë"}))
+    contract = {**DOCUMENT, "servers": [{"url": f"{api.url}/api"}]}
+    (file.parent / "openapi.json").write_text(json.dumps(contract))
+    with pytest.raises(ApiDrift, match="drifted from its contract") as caught:
+        api.visit(fetch("/api/users/1"))
+    assert caught.value.operation == "GET /users/{id}"
+    assert json.loads(text_of(api.results[0])) == {"id": 1, "nick": "Zoë"}
+    assert api.recording == []
+
+
+def reset(_: HttpRequest) -> HttpResponse:
+    raise TransportFailure("reset")
+
+
+def cut(_: HttpRequest) -> HttpResponse:
+    return HttpResponse(200, (("content-length", "9"), ("connection", "close")), b"cut")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (None, "ERR_CONNECTION_REFUSED", "ECONNREFUSED"),
+        (reset, "ERR_CONNECTION_RESET", "ECONNRESET|socket hang up"),
+        (cut, "ERR_CONNECTION_RESET", "aborted"),
+        (respond({}, delay_s=600), "ERR_TIMED_OUT", "timed out"),
+    ],
+    ids=["refused", "reset", "cut", "slow"],
+)
+def test_a_real_server_that_gives_no_answer(
+    serve_api: Any, answer: Answer | None, code: str, said: str
+) -> None:
+    api = serve_api(answer or reset)
+    failed: list[str] = []
+    url = "/api/a" if answer else f"http://127.0.0.1:{free_port()}/api/a"
+    [_, _, asked, _] = api.visit(
+        lambda page: page.on("requestfailed", lambda request: failed.append(request.failure)),
+        lambda page: page.context.set_default_timeout(500 if code == "ERR_TIMED_OUT" else 60_000),
+        fetch(url),
+        until(lambda: failed),
+    )
+    assert asked == "TypeError: Failed to fetch"
+    assert failed == [f"net::{code}"]
+    [note] = api.mocks.live.notes
+    assert re.search(rf"the real API gave no answer \(.*({said}).*\)", note)
+    assert api.recording == []
+
+
+def test_a_page_that_leaves_a_real_request(serve_api: Any) -> None:
+    api = serve_api(respond({}, delay_s=600))
+    api.visit(
+        lambda page: page.evaluate("void fetch('/api/a').catch(() => 0)"),
+        until(lambda: api.asked),
+        lambda page: page.context.new_page(),
+        lambda page: page.close(),
+        lambda page: until(lambda: api.mocks.live.notes)(page.context.pages[-1]),
+    )
+    assert "gave no answer (CancelledError)" in api.mocks.live.notes[0]
+    assert api.recording == []
+
+
+def test_a_real_answer_that_is_too_large(serve_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mock_mcp.exchange.LIVE_BODY_BYTES", 1000)
+    api = serve_api(raw(b"x" * 1001, ("content-type", "text/plain")))
+    with pytest.raises(LimitExceeded, match="1000 bytes"):
+        api.visit(fetch("/api/large"))
+
+
+def test_a_real_answer_in_a_coding_that_nobody_asked_for(serve_api: Any) -> None:
+    plain = ("content-type", "text/plain")
+    api = serve_api(raw(b"packed", plain, ("content-encoding", "rot13")))
+    with pytest.raises(UnrecordableAnswer, match="compressed as 'rot13'"):
+        api.visit(fetch("/api/a"))
+    assert text_of(api.results[0]) == "packed"
 
 
 # -- What cannot be answered ------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 
 from mock_mcp.errors import ContractWarning, LimitExceeded
 from mock_mcp.exchange import HttpRequest, HttpResponse, TransportFailure
-from mock_mcp.interceptors import forward, install
+from mock_mcp.interceptors import install
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import ApiDrift, Polices, Scope, UnrecordableAnswer, make_settings
@@ -413,7 +413,7 @@ def test_json_that_is_none_is_delivered_and_refused(library: type[Session], serv
 def test_an_answer_that_is_too_large(
     library: type[Session], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "LIVE_BODY_BYTES", 1000)
+    monkeypatch.setattr("mock_mcp.exchange.LIVE_BODY_BYTES", 1000)
     api = serve(raw(b"x" * 1001, content_type="text/plain", content_length="1001"))
     scope = api.scope("once")
     call = Call("GET", f"{api.url}/large")
@@ -428,7 +428,7 @@ def test_an_answer_that_is_too_large(
 def test_an_answer_of_just_the_limit(
     library: type[Session], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "LIVE_BODY_BYTES", 1000)
+    monkeypatch.setattr("mock_mcp.exchange.LIVE_BODY_BYTES", 1000)
     api = serve(raw(b"x" * 1000, content_type="text/plain", content_length="1000"))
     assert len(api.record(library, Call("GET", f"{api.url}/large"))[0].body) == 1000
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
 
-from mock_mcp.errors import LimitExceeded
-from mock_mcp.exchange import HttpRequest, HttpResponse
+from mock_mcp.exchange import HttpRequest, HttpResponse, check_size
 from mock_mcp.interceptors.stack import forwarding
-from mock_mcp.limits import LIVE_BODY_BYTES
 
 __all__ = ["CHUNK_BYTES", "forwarding", "received", "whole", "whole_async"]
 
@@ -34,7 +32,8 @@ def whole(chunks: Iterable[bytes], request: HttpRequest) -> bytes:
     """
     body = bytearray()
     for chunk in chunks:
-        _extend(body, chunk, request)
+        body += chunk
+        check_size(request, len(body))
     return bytes(body)
 
 
@@ -42,7 +41,8 @@ async def whole_async(chunks: AsyncIterable[bytes], request: HttpRequest) -> byt
     """Return all of a body; raises as `whole`."""
     body = bytearray()
     async for chunk in chunks:
-        _extend(body, chunk, request)
+        body += chunk
+        check_size(request, len(body))
     return bytes(body)
 
 
@@ -62,14 +62,3 @@ def received(
         kept = [field for field in kept if field[0].lower() != "content-length"]
         kept.append(("content-length", str(len(body))))
     return HttpResponse(status, tuple(kept), body)
-
-
-def _extend(body: bytearray, chunk: bytes, request: HttpRequest) -> None:
-    body += chunk
-    if len(body) > LIVE_BODY_BYTES:
-        raise LimitExceeded(
-            f"The real answer to {request.method} {request.url} is larger than "
-            f"{LIVE_BODY_BYTES} bytes (LIVE_BODY_BYTES), or never ends; it cannot be recorded. "
-            "Ask for less of it, answer by hand (add_response), or let the host through "
-            "(passthrough)."
-        )

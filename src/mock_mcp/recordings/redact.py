@@ -45,6 +45,7 @@ REQUEST_HEADERS = ("content-type",)
 """Request headers that are recorded: what a reader needs to understand the body."""
 
 RESPONSE_HEADERS = (
+    "access-control-expose-headers",
     "allow",
     "cache-control",
     "content-disposition",

@@ -18,7 +18,7 @@ import msgspec
 
 from mock_mcp.client.police import Police
 from mock_mcp.errors import ContractViolation, ContractWarning, MockMcpError
-from mock_mcp.exchange import HttpResponse
+from mock_mcp.exchange import HttpResponse, TransportFailure
 from mock_mcp.recordings.bodies import Budget, Unusable, header_map, recorded_response
 from mock_mcp.recordings.format import RecordedInteraction, RecordedResponse
 from mock_mcp.recordings.redact import Redaction
@@ -95,14 +95,20 @@ class LiveAnswers:
         try:
             with self._noted:
                 yield
+        except TransportFailure as failure:
+            self._note(call, failure.message)
+            raise
         except MockMcpError:
             raise
         except BaseException as error:
-            self.notes.append(
-                f"{_shown(call)}: the real API gave no answer ({type(error).__name__}); nothing of "
-                "this call is recorded."
-            )
+            self._note(call, type(error).__name__)
             raise
+
+    def _note(self, call: Call, reason: str) -> None:
+        self.notes.append(
+            f"{_shown(call)}: the real API gave no answer ({reason}); nothing of this call is "
+            "recorded."
+        )
 
     def take(self, call: Call, response: HttpResponse, police: Police) -> HttpResponse:
         """Check and stage an answer; return it, for it is delivered in any case."""

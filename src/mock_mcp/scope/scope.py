@@ -344,11 +344,11 @@ class Scope:
         """Return whether a routed request goes its way: by ``passthrough``, or after the test."""
         return self._is_finished or self._hosts.passes(origin)
 
-    async def handle_page(self, request: HttpRequest) -> HttpResponse:
+    async def handle_page(self, request: HttpRequest, send: SendAsync) -> HttpResponse:
         """Return the answer to a request of a page, which lets no error out."""
         try:
             with self._noted:
-                return await self._handle(request, self._ask_for_page)
+                return await self._handle(request, self._ask_for_page, send)
         except MockMcpError:
             raise
         except Exception as error:
@@ -618,9 +618,9 @@ class Scope:
     def _assistant(self, call: Call) -> LazyClient:
         if self._client is None:
             raise ConfigurationError(
-                f"{call.method} {call.url} cannot be really called: it was made by a page, or "
-                "by no HTTP library that mock-mcp intercepts. Answer it from another source (mode "
-                "new_episodes keeps the rest), or by hand (add_response)."
+                f"{call.method} {call.url} cannot be really called: no HTTP library that mock-mcp "
+                "intercepts made it. Answer it from another source (mode new_episodes keeps the "
+                "rest), or by hand (add_response)."
             )
         return self._client
 
