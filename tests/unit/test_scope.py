@@ -224,7 +224,7 @@ def test_the_first_calls_of_a_loop_are_one_batch(
 
     monkeypatch.setenv("MOCK_MCP", "1")
     serving = asyncio.run_coroutine_threadsafe(serve(), daemon._loop)
-    with mock_mcp.intercept("burst", file=file, timeout=15):
+    with mock_mcp.intercept("burst", file=file, timeout_s=15):
         answers = asyncio.run(fetch())
     assert [answer.json() for answer in answers] == [{"id": 7}] * 20
     assert serving.result(15) == 20
