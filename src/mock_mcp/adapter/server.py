@@ -34,7 +34,7 @@ from mock_mcp.adapter.tools import arguments_of
 from mock_mcp.errors import InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
-from mock_mcp.serving.claims import Claims, Next
+from mock_mcp.serving.claims import CANCELLED, Claims, Next
 from mock_mcp.serving.contracts import ContractReader, unread
 from mock_mcp.serving.mocks import given
 from mock_mcp.serving.router import Answer, Router
@@ -177,7 +177,7 @@ class Adapter:
             await self._claims.log_shown(about, params.name, text)
         except asyncio.CancelledError:
             if params.name == "claim_next_batch":
-                await self._give_back(about)
+                await self._claims.give_back(about, CANCELLED)
             raise
         return types.CallToolResult(
             content=[types.TextContent(text=text)], structured_content=result
@@ -265,7 +265,7 @@ class Adapter:
         try:
             views = await self._claim_views(found)
         except BaseException:
-            await self._give_back([each.claim.batch_id for each in found])
+            await self._claims.give_back((each.claim.batch_id for each in found), CANCELLED)
             raise
         if count is None:
             return {
@@ -280,10 +280,6 @@ class Adapter:
             "next": "Answer each batch on its own: call provide_batch_mock_data with its batchId "
             "and claimToken; or release_batch.",
         }
-
-    async def _give_back(self, batch_ids: Iterable[str]) -> None:
-        for batch_id in batch_ids:
-            await self._claims.give_back(batch_id, "the call that claimed it was cancelled")
 
     async def _claim_views(self, found: Sequence[Next]) -> list[dict[str, Any]]:
         """Return what an assistant reads of claimed batches, all together in one result.

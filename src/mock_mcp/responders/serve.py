@@ -235,4 +235,4 @@ class Responder:
             self._failed[claim.batch_id] = reason[:REASON_CHARS]
             if len(self._failed) > FAILED_REMEMBERED:
                 self._failed.popitem(last=False)
-        await self._claims.give_back(claim.batch_id, reason[:REASON_CHARS])
+        await self._claims.give_back((claim.batch_id,), reason[:REASON_CHARS])

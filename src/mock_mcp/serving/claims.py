@@ -37,10 +37,12 @@ from mock_mcp.errors import (
 from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
 
-__all__ = ["Claims", "HeldClaim", "Next"]
+__all__ = ["CANCELLED", "Claims", "HeldClaim", "Next"]
 
 T = TypeVar("T")
 
+CANCELLED = "the call that claimed it was cancelled"
+"""Why a claim is given back that no assistant learned of."""
 CLAIMS_REMEMBERED = 1000
 """Claims kept, ended ones included, so that late and repeated answers find theirs."""
 
@@ -208,8 +210,7 @@ class Claims:
             if not found:
                 raise
         except BaseException:
-            for each in found:
-                await self.give_back(each.claim.batch_id, "the call that claimed it was cancelled")
+            await self.give_back((each.claim.batch_id for each in found), CANCELLED)
             raise
         return found
 
@@ -255,7 +256,7 @@ class Claims:
             found = await claiming
             if found is not None:
                 held = self._held[found.claim.batch_id]
-                await self._give_back(held, "the call that claimed it was cancelled")
+                await self._give_back(held, CANCELLED)
 
     # -- Answering -------------------------------------------------------------------------
 
@@ -335,12 +336,13 @@ class Claims:
             await daemon.client.release_batch(self.adapter_id, batch_id, held.live_token, reason)
         held.released = True
 
-    async def give_back(self, batch_id: str, reason: str) -> None:
-        """Release a claim that its assistant never learned of, whatever cancels the caller."""
-        held = self._held.get(batch_id)
-        if held is not None:
-            giving = self._start(self._give_back(held, reason))
-            await asyncio.wait((giving,), timeout=self._times.close_s)
+    async def give_back(self, batch_ids: Iterable[str], reason: str) -> None:
+        """Release claims that their assistant never learned of, whatever cancels the caller."""
+        known = [self._held.get(batch_id) for batch_id in batch_ids]
+        # All begin before any is awaited: a caller that is cancelled may be so at every await.
+        giving = [self._start(self._give_back(held, reason)) for held in known if held is not None]
+        if giving:
+            await asyncio.wait(giving, timeout=self._times.close_s)
 
     async def log_shown(self, batch_ids: Iterable[str], tool: str, text: str) -> None:
         """Tell the daemons that keep a batch log what a model is about to read of their batches.

@@ -116,15 +116,18 @@ async def test_a_claim_made_by_a_call_that_was_cancelled_is_released(world):
 
 async def test_several_claims_of_a_call_that_was_cancelled_are_all_released(world):
     daemon, adapter = world.daemon("p"), world.adapter()
-    batches = [daemon.submit("run", world.request("r")) for _ in range(3)]
+    batches = [daemon.submit("run", world.request("r")) for _ in range(4)]
     claimed = itertools.count(1)
     with anyio.CancelScope() as scope:
-        daemon.on_claim = lambda: scope.cancel() if next(claimed) == 2 else None
-        await adapter.claim_several(3)
+        daemon.on_claim = lambda: scope.cancel() if next(claimed) == 3 else None
+        await adapter.claim_several(4)
     assert scope.cancelled_caught
-    await adapter.close()
-    assert [batch.status.value for batch in batches] == ["pending"] * 3
-    assert [batch.attempts for batch in batches] == [1, 1, 0]
+    async with asyncio.timeout(10):
+        while adapter._tasks:  # closing would give back what was forgotten here
+            await asyncio.sleep(0)
+    assert [batch.status.value for batch in batches] == ["pending"] * 4
+    assert [batch.attempts for batch in batches] == [1, 1, 1, 0]
+    assert all("cancelled" in batch.history[0].reason for batch in batches[:3])
 
 
 async def test_several_are_claimed_in_turn_and_no_more_than_there_are(world):
