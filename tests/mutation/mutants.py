@@ -456,8 +456,8 @@ MUTANTS = (
         "a check that was refused keeps its hold",
         "a claim whose data was refused is held for ever",
         BROKER,
-        "        if claim.checks:\n            claim.checks -= 1\n        self._remember",
-        "        self._remember",
+        "        if claim.checks:\n            claim.checks -= 1\n        shown",
+        "        shown",
     ),
     Mutant(
         "a reconnect submits nothing again",
