@@ -252,7 +252,16 @@ class Walk:
         who = {"adapter": adapter, "batch": batch, "token": token}
         now, broker = self.now, self.broker
         match self.pick(
-            "renew", "release", "hold", "unhold", "reject", "fail", "provide", "provide", "provide"
+            "renew",
+            "release",
+            "release",
+            "hold",
+            "unhold",
+            "reject",
+            "fail",
+            "provide",
+            "provide",
+            "provide",
         ):
             case "renew":
                 lease = self.pick(None, *LEASES, *BAD_LEASES[:1])
