@@ -42,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         used_values: Values kept of one such answer, and as many of its request's body.
         lease_max_s: Longest lease; the shortest is one millisecond.
         ack_timeout_s: How long ``provideBatch`` waits for the test's acknowledgement.
-        wait_max_s: Longest ``waitForBatch``.
+        wait_max_s: Longest a call may wait for something to happen (``waitMs``).
         recent_events: Events kept for those who watch.
         idle_s: How long the daemon lives without runs; None means for ever.
         stop_s: How long a stopping daemon waits for its peers to read their last bytes.

@@ -175,7 +175,8 @@ async def _edited(path: Path, text: str, editor: Sequence[str]) -> str | None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):  # it ended at the same time
+                process.terminate()
             await process.wait()
             raise
     if code != 0:

@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from mock_mcp.cli.terminal import clip, printable
 from mock_mcp.types import BatchInfo, DaemonEvent, RunInfo
+from mock_mcp.words import counted, plural
 
 __all__ = ["Watched", "event_line", "render"]
 
@@ -87,8 +88,8 @@ _Line = tuple[str, str]
 def _head(daemons: Sequence[Watched], now_ms: float) -> Iterator[_Line]:
     batches = [batch.status for daemon in daemons for batch in daemon.batches]
     counts = (
-        _count(len(daemons), "daemon"),
-        _count(sum(len(daemon.runs) for daemon in daemons), "run"),
+        counted(len(daemons), "daemon"),
+        counted(sum(len(daemon.runs) for daemon in daemons), "run"),
         f"{batches.count('pending')} pending",
         f"{batches.count('claimed')} claimed",
     )
@@ -99,7 +100,7 @@ def _head(daemons: Sequence[Watched], now_ms: float) -> Iterator[_Line]:
 
 def _daemon(daemon: Watched, now_ms: float, room: tuple[int, int, int]) -> Iterator[_Line]:
     runs, batches, events = room
-    said = f"{_count(daemon.answers, 'answer')}, {_count(daemon.corrections, 'correction')}"
+    said = f"{counted(daemon.answers, 'answer')}, {counted(daemon.corrections, 'correction')}"
     yield f"{daemon.root}  pid {daemon.pid}  {said}", "1"
     if daemon.error is not None:
         yield f"  does not answer: {daemon.error}", "31"
@@ -125,7 +126,7 @@ def _batch(batch: BatchInfo, now_ms: float) -> str:
         left_s = max(0, batch.claim.lease_until - now_ms) / 1000
         text = f"lease {left_s:.0f} s  {batch.claim.adapter_id}  {text}"
     if batch.rejections:
-        text = f"{_count(batch.rejections, 'correction')}  {text}"
+        text = f"{counted(batch.rejections, 'correction')}  {text}"
     return f"  {batch.status:<8} {_age(now_ms - batch.created_at)}  {text}  {batch.batch_id}"
 
 
@@ -135,7 +136,7 @@ def _said(daemon: Watched, event: DaemonEvent) -> str:
         case "submit":
             return event.detail
         case "provide" | "reuse" | "cancel":
-            parts = (title, _count(int(event.detail or 0), "request"), event.adapter_id)
+            parts = (title, counted(int(event.detail or 0), "request"), event.adapter_id)
         case _:
             parts = (title, event.detail, event.adapter_id)
     return "  ".join(filter(None, parts)) if event.batch_id else event.detail
@@ -143,15 +144,7 @@ def _said(daemon: Watched, event: DaemonEvent) -> str:
 
 def _more(count: int, noun: str) -> Iterator[_Line]:
     if count > 0:
-        yield f"  and {count} more {noun if count == 1 else _plural(noun)}", "2"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun if count == 1 else _plural(noun)}"
-
-
-def _plural(noun: str) -> str:
-    return f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+        yield f"  and {count} more {noun if count == 1 else plural(noun)}", "2"
 
 
 def _age(age_ms: float) -> str:

@@ -19,6 +19,7 @@ from mock_mcp.recordings.check import Drifted, Report, check_recordings, shown
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
 from mock_mcp.types import Violation
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 
@@ -67,7 +68,7 @@ def _text(report: Report) -> Iterator[str]:
     orphans = [f"{shown(path)}: {reason}" for path, reason in report.orphans]
     yield from _section("Used by nobody (pytest --mock-prune removes them)", orphans)
     yield from _section("Contracts that cannot be used", list(report.problems))
-    reasons = [f"{count} {_calls(count)}: {why}" for why, count in report.unchecked.most_common()]
+    reasons = [f"{counted(count, 'call')}: {why}" for why, count in report.unchecked.most_common()]
     yield from _section("Not checked", reasons)
     yield _summary(report)
 
@@ -92,12 +93,8 @@ def _summary(report: Report) -> str:
         parts.append(f"{report.drifted} no longer {'fits' if report.drifted == 1 else 'fit'}")
     if unchecked:
         parts.append(f"{unchecked} not checked")
-    of = f"{recordings} recording{'' if recordings == 1 else 's'}, {calls} {_calls(calls)}"
+    of = f"{counted(recordings, 'recording')}, {counted(calls, 'call')}"
     return f"{of}: {', '.join(parts)}"
-
-
-def _calls(count: int) -> str:
-    return "call" if count == 1 else "calls"
 
 
 def _json(report: Report, project: Project) -> str:

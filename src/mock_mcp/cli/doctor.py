@@ -12,7 +12,8 @@ from mock_mcp.cli import add_project_root
 from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.setup.clients import System
-from mock_mcp.setup.doctor import Check, counted, examine
+from mock_mcp.setup.doctor import Check, examine
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 

@@ -18,6 +18,7 @@ from mock_mcp.recordings.format import Recording
 from mock_mcp.recordings.store import read_recording
 from mock_mcp.recordings.survey import survey
 from mock_mcp.runtime.project import Project
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 
@@ -62,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         reason = f"{options.out} cannot be written ({exc.strerror or exc})."
         raise ConfigurationError(reason) from None
-    of = f"{len(recordings)} recording{'' if len(recordings) == 1 else 's'}"
-    print(f"{options.out}: {exported} of {calls} calls of {of}")
+    of = counted(len(recordings), "recording")
+    print(f"{options.out}: {exported} of {counted(calls, 'call')} of {of}")
     return 0
 
 

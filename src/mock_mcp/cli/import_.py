@@ -26,6 +26,7 @@ from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 
@@ -168,7 +169,7 @@ def _text(
         calls = "call to another host was" if elsewhere == 1 else "calls to other hosts were"
         yield f"{elsewhere} {calls} left out."
     unchecked = sum(interaction.contract is None for interaction in accepted)
-    count = f"{len(accepted)} call{'' if len(accepted) == 1 else 's'}"
+    count = counted(len(accepted), "call")
     said = f" ({unchecked} not checked by a contract)" if unchecked else ""
     if written is not None:
         yield f"{written.path}: {count} of {written.test}{said}"

@@ -15,6 +15,7 @@ from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import RecordedInteraction, Recording, is_sidecar
 from mock_mcp.recordings.paths import DIRECTORY
 from mock_mcp.recordings.store import read_recording
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 
@@ -64,7 +65,7 @@ def _read(file: Path) -> Recording:
 
 def _text(recording: Recording, limit: int | None) -> Iterator[str]:
     count = len(recording.interactions)
-    yield f"{recording.test}: {count} call{'' if count == 1 else 's'}"
+    yield f"{recording.test}: {counted(count, 'call')}"
     for number, interaction in enumerate(recording.interactions, 1):
         yield ""
         yield from _call(number, interaction, limit)

@@ -22,6 +22,7 @@ from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
 from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import DaemonEvent
+from mock_mcp.words import counted
 
 __all__ = ["configure", "run"]
 
@@ -133,9 +134,10 @@ async def _print(watcher: _Watcher) -> None:
         while True:
             watched, event = await watcher.events.get()
             if event is None:
+                runs = counted(len(watched.runs), "run")
                 waiting = [batch.status for batch in watched.batches]
                 counts = f"{waiting.count('pending')} pending, {waiting.count('claimed')} claimed"
-                line = f"{watched.root}  pid {watched.pid}: {len(watched.runs)} runs, {counts}"
+                line = f"{watched.root}  pid {watched.pid}: {runs}, {counts}"
                 print(printable(line), flush=True)
             else:
                 print(event_line(watched, event), flush=True)

@@ -10,6 +10,7 @@ from mock_mcp.responders.source import Usage
 from mock_mcp.serving.claims import Next
 from mock_mcp.serving.view import test_view
 from mock_mcp.types import Provided
+from mock_mcp.words import counted
 
 __all__ = [
     "Answered",
@@ -93,15 +94,15 @@ class Totals:
 
     def line(self) -> str:
         """Return the totals in one line."""
-        parts = [f"{_count(self.requests, 'call')} answered in {_batches(self.batches)}"]
+        parts = [f"{counted(self.requests, 'call')} answered in {counted(self.batches, 'batch')}"]
         if self.corrections:
-            parts.append(_count(self.corrections, "correction"))
+            parts.append(counted(self.corrections, "correction"))
         if self.failed:
-            parts.append(f"{_batches(self.failed)} not answered")
+            parts.append(f"{counted(self.failed, 'batch')} not answered")
         usage = self.usage
         if usage.calls:
             parts.append(
-                f"{_count(usage.calls, 'call')} of the model, {usage.tokens_in} tokens in, "
+                f"{counted(usage.calls, 'call')} of the model, {usage.tokens_in} tokens in, "
                 f"{usage.tokens_out} out"
             )
         if self.cost is not None:
@@ -130,7 +131,7 @@ def event_lines(event: Event) -> Iterator[str]:
     what = f"{_calls(event.found)}{_test(event.found)}"
     match event:
         case Answered(corrections=corrections, provided=provided):
-            after = f" after {_count(corrections, 'correction')}" if corrections else ""
+            after = f" after {counted(corrections, 'correction')}" if corrections else ""
             late = "" if provided.delivered else f" ({provided.message})"
             yield f"answered {what}{after}{late}"
             for violation in provided.warnings:
@@ -196,11 +197,3 @@ def _indented(text: str) -> Iterator[str]:
         yield f"  {line}"
     if len(lines) > PROBLEM_LINES:
         yield f"  … and {len(lines) - PROBLEM_LINES} more lines"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _batches(number: int) -> str:
-    return f"{number} batch{'' if number == 1 else 'es'}"

@@ -47,8 +47,9 @@ from mock_mcp.setup.launcher import REQUIREMENT
 from mock_mcp.setup.plan import Entry, read_entry
 from mock_mcp.setup.probe import probe
 from mock_mcp.types import DaemonInfo, DaemonStatus
+from mock_mcp.words import counted
 
-__all__ = ["Check", "Status", "counted", "examine"]
+__all__ = ["Check", "Status", "examine"]
 
 Status = Literal["ok", "note", "warning", "error"]
 _ASK_S = 5.0
@@ -204,7 +205,8 @@ def _end_process(info: DaemonInfo) -> str:
 
 
 def _answered(status: DaemonStatus) -> Check:
-    found = f"pid {status.pid}, version {status.version}, {status.pending} batches waiting"
+    waiting = counted(status.pending, "batch")
+    found = f"pid {status.pid}, version {status.version}, {waiting} waiting"
     if status.version != __version__:
         return Check(
             "daemon",
@@ -315,11 +317,6 @@ def _libraries() -> Iterator[Check]:
                 "(docs/interception.md).",
             )
     yield Check("libraries", "ok", f"intercepted: {', '.join([*found, 'urllib (http.client)'])}")
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number and what it counts."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _version(name: str) -> str | None:

@@ -108,7 +108,7 @@ def test_batches_that_nobody_claims(daemon, project, cache_dir, tmp_path):
     )
     daemon.control.call("waitForBatch", waitMs=60_000)
     check = asyncio.run(doctor._daemon(Project.resolve(project), CacheDirectory()))
-    assert (check.status, "1 batches waiting" in check.message) == ("note", True)
+    assert (check.status, "1 batch waiting" in check.message) == ("note", True)
     assert "serve their mocks" in check.repair
 
 
