@@ -315,11 +315,17 @@ def test_through_a_proxy(library: type[Session], serve: Any) -> None:
         pytest.skip("the library has no proxies")
     api = serve(GOOD)
     url = "http://api.example.test/far"
-    scope = api.scope("once", hosts=["api.example.test"])
-    with install(scope), library(api.url) as session:
+    proxy = api.url.replace("://", "://user:pass@")
+    with library(proxy) as session:
         assert session.fetch(Call("GET", url)).status == 200
+    scope = api.scope("once", hosts=["api.example.test"])
+    with install(scope), library(proxy) as session:
+        for _ in range(2):  # the second time by the same connection
+            assert session.fetch(Call("GET", url)).status == 200
     scope.finish(passed=True)
-    assert [request.url for request in api.server.requests] == [url]
+    assert [request.url for request in api.server.requests] == [url] * 3
+    asked = [request.header("proxy-authorization") for request in api.server.requests]
+    assert asked == [asked[0]] * 3
     assert api.recording[0]["request"]["url"] == url
 
 

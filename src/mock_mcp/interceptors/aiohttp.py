@@ -194,7 +194,7 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
             protocol = real.protocol
             parameters = {**self._mock_parameters, "timer": None, "auto_decompress": False}
             protocol.set_response_params(**parameters, read_timeout=self._mock_read_s)
-            real.transport.write(self._mock_reader.written)
+            real.transport.write(self._mock_sent(asked))
             if hasattr(protocol, "start_timeout"):
                 protocol.start_timeout()
             message, payload = await protocol.read()
@@ -206,6 +206,14 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
             ]
             body = await whole_async(payload.iter_any(), asked)
             return received(asked, message.code, headers, body)
+
+        def _mock_sent(self, asked: HttpRequest) -> bytes:
+            """Return the request with what connecting to a proxy has added to its headers."""
+            head, end, body = self._mock_reader.written.partition(b"\r\n\r\n")
+            proved = self._mock_request.headers.get("Proxy-Authorization")
+            if proved is not None and asked.header("proxy-authorization") is None:
+                head += f"\r\nProxy-Authorization: {proved}".encode("latin-1")
+            return head + end + body
 
         def _mock_limit_s(self) -> float | None:
             limits = [
