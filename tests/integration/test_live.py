@@ -207,17 +207,22 @@ def test_a_compressed_answer(library: type[Session], serve: Any, coding: str) ->
     assert replayed.body.replace(b" ", b"") == b'{"id":1}'
 
 
-def test_a_brotli_answer(library: type[Session], serve: Any) -> None:
-    brotli = pytest.importorskip("brotli")
-    packed = brotli.compress(b"some text " * 10)
+@pytest.mark.parametrize(
+    ("coding", "module"),
+    [("br", "brotli"), ("zstd", "compression.zstd"), ("zstd", "backports.zstd")],
+)
+def test_an_answer_in_a_coding_of_modules(
+    library: type[Session], serve: Any, coding: str, module: str
+) -> None:
+    packed = pytest.importorskip(module).compress(b"some text " * 10)
     answer = raw(
         packed,
         content_type="text/plain",
-        content_encoding="br",
+        content_encoding=coding,
         content_length=str(len(packed)),
     )
     api = serve(answer)
-    call = Call("GET", f"{api.url}/packed", headers={"Accept-Encoding": "br"})
+    call = Call("GET", f"{api.url}/packed", headers={"Accept-Encoding": coding})
     assert api.record(library, call) == api.really(library, call)
     assert api.recording[0]["response"]["body"] == "some text " * 10
 

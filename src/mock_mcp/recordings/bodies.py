@@ -62,7 +62,10 @@ _GZIP_MEMBERS = 1000
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 """Not `str.splitlines`, which also splits at what is a byte of a UTF-8 character in latin-1."""
 
-_BROTLI_STEP = 64
+_BROTLI = ("brotli", "brotlicffi")
+_ZSTD = ("compression.zstd", "backports.zstd", "zstandard")
+
+_STEP_BYTES = 64
 """Bytes unpacked at a time: few unpack to megabytes, and the limit is looked at in between."""
 
 
@@ -97,8 +100,10 @@ class Budget:
                 zlib_head = len(content) > 1 and content[0] & 15 == 8
                 raw = not zlib_head or int.from_bytes(content[:2], "big") % 31 != 0
                 content, _ = self._inflate(content, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
-            elif name == "br" and (brotli := _brotli()) is not None:
+            elif name == "br" and (brotli := _installed(*_BROTLI)) is not None:
                 content = self._unbrotli(brotli, content)
+            elif name == "zstd" and (zstd := _installed(*_ZSTD)) is not None:
+                content = self._unzstd(zstd, content)
             else:
                 raise Unusable(f"its body is compressed as {name!r}, which is not unpacked here")
         return content
@@ -131,8 +136,8 @@ class Budget:
         unpacker = brotli.Decompressor()
         unpacked = bytearray()
         try:
-            for start in range(0, len(content), _BROTLI_STEP):
-                unpacked += unpacker.process(content[start : start + _BROTLI_STEP])
+            for start in range(0, len(content), _STEP_BYTES):
+                unpacked += unpacker.process(content[start : start + _STEP_BYTES])
                 if len(unpacked) > self._left:
                     raise self._too_large()
         except brotli.error as exc:
@@ -142,18 +147,45 @@ class Budget:
         self._left -= len(unpacked)
         return bytes(unpacked)
 
+    def _unzstd(self, zstd: Any, content: bytes) -> bytes:
+        """Unpack every frame of a Zstandard body (RFC 8878 section 3.1)."""
+        unpacker = _zstd_frame(zstd)
+        unpacked = bytearray()
+        try:
+            for start in range(0, len(content), _STEP_BYTES):
+                piece = content[start : start + _STEP_BYTES]
+                while piece:
+                    if unpacker.eof:
+                        unpacker = _zstd_frame(zstd)
+                    unpacked += unpacker.decompress(piece)
+                    piece = unpacker.unused_data if unpacker.eof else b""
+                if len(unpacked) > self._left:
+                    raise self._too_large()
+        except zstd.ZstdError as exc:
+            raise Unusable(f"its compressed body is damaged ({exc})") from None
+        if not unpacker.eof:
+            raise Unusable("its compressed body is damaged (it ends early)")
+        self._left -= len(unpacked)
+        return bytes(unpacked)
+
     def _too_large(self) -> Unusable:
         return Unusable(f"compressed bodies unpack to more than {self._limit} bytes, all together")
 
 
-def _brotli() -> Any | None:
-    """Return the module that unpacks Brotli, which HTTP libraries use where it is installed."""
-    for name in ("brotli", "brotlicffi"):
+def _installed(*names: str) -> Any | None:
+    """Return the first of these modules that there is; HTTP libraries use them likewise."""
+    for name in names:
         try:
             return importlib.import_module(name)
         except ImportError:
             continue
     return None
+
+
+def _zstd_frame(zstd: Any) -> Any:
+    """Return what unpacks one frame of Zstandard."""
+    unpacker = zstd.ZstdDecompressor()
+    return unpacker.decompressobj() if hasattr(unpacker, "decompressobj") else unpacker
 
 
 def from_base64(text: str) -> bytes:

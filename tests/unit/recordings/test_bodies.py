@@ -37,6 +37,48 @@ def test_without_a_module_for_brotli_it_is_named(monkeypatch):
         Budget().unpack(b"\0", "br")
 
 
+ZSTD = ("compression.zstd", "backports.zstd", "zstandard")
+
+
+@pytest.fixture(params=ZSTD)
+def zstd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Each module that unpacks Zstandard, alone."""
+    module = pytest.importorskip(request.param)
+    for name in ZSTD:
+        if name != request.param:
+            monkeypatch.setitem(sys.modules, name, None)
+    return module
+
+
+def test_every_frame_of_a_zstandard_body_is_unpacked(zstd):
+    content = bytes(range(256)) * 50
+    packed = zstd.compress(content)
+    assert Budget().unpack(packed, "zstd") == content
+    assert Budget().unpack(packed + zstd.compress(b"two"), "zstd") == content + b"two"
+    assert Budget().unpack(gzip.compress(packed), "zstd, gzip") == content
+
+
+def test_a_small_zstandard_body_that_unpacks_to_much_is_refused(zstd):
+    bomb = zstd.compress(bytes(600))
+    with pytest.raises(Unusable, match="more than 1000 bytes"):
+        Budget(1000).unpack(zstd.compress(bytes(10_000_000)), "zstd")
+    with pytest.raises(Unusable, match="more than 1000 bytes"):
+        Budget(1000).unpack(bomb + bomb, "zstd")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: b"\xff" + data])
+def test_damaged_zstandard_is_refused(zstd, damage):
+    with pytest.raises(Unusable, match="damaged"):
+        Budget().unpack(damage(zstd.compress(b"some text " * 50)), "zstd")
+
+
+def test_without_a_module_for_zstandard_it_is_named(monkeypatch):
+    for name in ZSTD:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(Unusable, match="compressed as 'zstd'"):
+        Budget().unpack(b"\0", "zstd")
+
+
 def test_every_member_of_a_gzip_body_is_unpacked():
     content = gzip.compress(b"one ") + gzip.compress(b"two")
     assert Budget().unpack(content, "gzip") == b"one two"
