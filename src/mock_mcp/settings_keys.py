@@ -10,7 +10,10 @@ from collections.abc import Collection
 __all__ = ["CONTRACT_KEYS", "PLUGIN_KEYS", "unknown_key"]
 
 CONTRACT_KEYS = ("openapi", "contract")
-PLUGIN_KEYS = ("mode", "source", "timeout", "match", "ignore", "hosts", "passthrough", "redact")
+PLUGIN_KEYS = (
+    *("mode", "source", "timeout", "match", "ignore", "hosts", "passthrough"),
+    *("redact", "response_headers"),
+)
 
 
 def unknown_key(keys: Collection[str]) -> str | None:

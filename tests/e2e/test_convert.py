@@ -238,3 +238,20 @@ def test_the_projects_secrets_and_contract_count(project, run):
     [found] = read_recording(project / "r.json").interactions
     assert (found.request.url, found.operation) == ("https://api.test/n?pin=REDACTED", "GET /n")
     assert found.source == "hand"
+
+
+def test_the_projects_response_headers_are_imported(project, run):
+    (project / "pyproject.toml").write_text('[tool.mock-mcp]\nresponse_headers = ["x-cost"]\n')
+    response = {
+        "status": {"code": 200, "message": "OK"},
+        "headers": {"X-Cost": ["7"], "X-Noise": ["a"]},
+        "body": {"string": "text"},
+    }
+    request = {"method": "GET", "uri": "https://api.test/a", "headers": {}, "body": None}
+    cassette = {"version": 1, "interactions": [{"request": request, "response": response}]}
+    (project / "c.json").write_text(json.dumps(cassette))
+    run("mock_mcp", "import", "c.json", "--out", "r.json")
+    [found] = read_recording(project / "r.json").interactions
+    assert found.response is not None
+    assert found.response.headers["x-cost"] == "7"
+    assert "x-noise" not in found.response.headers

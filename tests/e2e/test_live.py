@@ -54,7 +54,7 @@ class Upstream:
         return len(self.server.requests)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
-        return HttpResponse.from_mock(request, self.body)
+        return HttpResponse.from_mock(request, self.body, headers={"X-Cost": "7", "X-Noise": "a"})
 
 
 @pytest.fixture
@@ -141,6 +141,27 @@ def test_ci_asks_only_when_the_mode_says_so(tests: PluginProject, upstream: Upst
     assert upstream.asked == 0
     assert tests.run(LIVE, "--mock-mode=all", CI="true").outcomes() == {"passed": 1}
     assert upstream.asked == 1
+
+
+@pytest.mark.parametrize("where", ["marker", "project"])
+def test_a_header_that_the_test_needs_is_named(
+    tests: PluginProject, upstream: Upstream, where: str
+):
+    if where == "project":
+        upstream.settings('response_headers = ["x-cost"]')
+    keyword = '(response_headers="X-Cost")' if where == "marker" else ""
+    upstream.write(
+        f"""
+@pytest.mark.mock_mcp{keyword}
+def test_one():
+    assert httpx.get("{upstream.server.url}/users/1").headers["x-cost"] == "7"
+"""
+    )
+    assert tests.run(LIVE).outcomes() == {"passed": 1}
+    assert tests.run(CI="true").outcomes() == {"passed": 1}
+    assert upstream.asked == 1
+    headers = tests.recording()["interactions"][0]["response"]["headers"]
+    assert headers == {"content-type": "application/json", "x-cost": "7"}
 
 
 def test_a_marker_alone_asks_nobody(tests: PluginProject, upstream: Upstream):

@@ -160,6 +160,19 @@ def test_a_call_is_made_checked_and_recorded(library: type[Session], serve: Any)
     assert (replayed.status, replayed.text) == (live.status, live.text)
 
 
+def test_more_headers_are_recorded_by_name(library: type[Session], serve: Any) -> None:
+    headers = {"X-Request-Cost": "7", "X-Rate-Left": "1", "X-Rate-Token": "s3cret", "X-Noise": "a"}
+    api = serve(respond({}, headers=headers))
+    call = Call("GET", f"{api.url}/priced")
+    settings = {"response_headers": ["X-Request-Cost", "x-rate-*"], "redact": ["x-rate-token"]}
+    api.record(library, call, **settings)
+    kept = {"x-request-cost": "7", "x-rate-left": "1", "x-rate-token": "REDACTED"}
+    plain = {"content-type": "application/json"}
+    assert api.recording[0]["response"]["headers"] == {**plain, **kept}
+    [replayed] = api.replay(library, call)
+    assert kept.items() <= dict(replayed.headers).items()
+
+
 def test_the_server_is_asked_what_the_library_asks(library: type[Session], serve: Any) -> None:
     api = serve(lambda request: HttpResponse.from_mock(request, {"got": request.body_value()}))
     url = f"{api.url}/things?q=a%20b&q=c"

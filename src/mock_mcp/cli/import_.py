@@ -78,7 +78,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"{place.path} is there already; --replace writes it anew.")
     project = Project.resolve(options.project_root, place and _above(place.path))
     check = contract_check(ProjectContracts(project.root, cache_dir=CacheDirectory().contracts()))
-    redaction = Redaction(names=_redacted(project.root))
+    redaction = Redaction(
+        names=_setting(project.root, "redact"),
+        response_headers=_setting(project.root, "response_headers"),
+    )
     hosts = None if options.host is None else HostRules(options.host, loopback=False)
     accepted: list[RecordedInteraction] = []
     losses: list[Loss] = []
@@ -136,11 +139,11 @@ def _above(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.is_dir())
 
 
-def _redacted(root: Path) -> Sequence[str]:
-    """Return the project's own names of secrets; what is wrong with them, pytest says."""
+def _setting(root: Path, key: str) -> Sequence[str]:
+    """Return the names that a key of the project lists; what is wrong with them, pytest says."""
     try:
         tool: Any = tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("tool", {})
-        names = tool["mock-mcp"]["redact"]
+        names = tool["mock-mcp"][key]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ()
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else ()

@@ -19,8 +19,8 @@ WORKER = "mock_mcp"
 """Key of what an xdist controller tells its workers, and what they report at their end."""
 _MARKER = (
     "mock_mcp(instructions=, openapi=, mode=, source=, timeout=, contract=, match=, ignore=, "
-    "hosts=, passthrough=, redact=, before_record=, before_match=): mock the HTTP calls of this "
-    "test"
+    "hosts=, passthrough=, redact=, response_headers=, before_record=, before_match=): "
+    "mock the HTTP calls of this test"
 )
 
 

@@ -78,9 +78,11 @@ _WARNED_FRAMES = 6
 
 
 @lru_cache(maxsize=16)
-def _redaction(names: tuple[str, ...] | None) -> Redaction:
-    """Return the redaction of a setting: more names of secret fields, or None for none at all."""
-    return Redaction(names=names or (), enabled=names is not None)
+def _redaction(names: tuple[str, ...] | None, response_headers: tuple[str, ...]) -> Redaction:
+    """Return the redaction of settings; without names of secret fields, even (), it is off."""
+    return Redaction(
+        names=names or (), response_headers=response_headers, enabled=names is not None
+    )
 
 
 _shared_matching = lru_cache(maxsize=16)(Matching)
@@ -179,7 +181,7 @@ class Scope:
                 place.path,
                 place.test,
                 matching=_matching(settings),
-                redaction=_redaction(settings.redact),
+                redaction=_redaction(settings.redact, settings.response_headers),
                 before_record=settings.before_record,
             )
             if settings.mode == "once" and self.file.exists():

@@ -43,6 +43,7 @@ class ScopeSettings(msgspec.Struct, frozen=True, kw_only=True):
         match, ignore, before_match: When a call is a recorded one; see `Matching`.
         before_record: Hooks on what is recorded.
         redact: More names of secret fields; None switches redaction off.
+        response_headers: More headers of the real API's answers to record.
         hosts, passthrough: Which hosts are mocked, and which may be reached; see `HostRules`.
     """
 
@@ -57,6 +58,7 @@ class ScopeSettings(msgspec.Struct, frozen=True, kw_only=True):
     before_match: BeforeMatch | None = None
     before_record: tuple[BeforeRecord, ...] = ()
     redact: tuple[str, ...] | None = ()
+    response_headers: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = None
     passthrough: tuple[str, ...] = ()
 
@@ -172,6 +174,7 @@ _CHECKS: dict[str, _Check] = {
     "before_match": _single("a function", callable),
     "before_record": _several("a function", callable),
     "redact": _several("text", _is_text, optional=True),
+    "response_headers": _text,
     "hosts": _several("text", _is_text, optional=True),
     "passthrough": _text,
 }
