@@ -89,6 +89,17 @@ class Violation(_Value, frozen=True, omit_defaults=False):
     actual: str
     hint: str
 
+    @property
+    def advice(self) -> str:
+        """What to do, for a reader who is shown nothing else of the violation.
+
+        It leaves out ``actual``, which may be a secret, and says what is expected where the hint
+        names only the nearest option.
+        """
+        if self.keyword in ("enum", "const") and self.expected not in self.hint:
+            return f"Expected {self.expected}. {self.hint}"
+        return self.hint
+
 
 class HistoryEntry(_Value, frozen=True):
     """One earlier claim of a batch that ended without an answer, or one rejection of its data.

@@ -112,6 +112,16 @@ def test_a_miss_shows_the_line_of_the_test_and_the_repair(tests: PluginProject) 
     assert any("scope.py" in place for place in frames(whole.text))
 
 
+def test_the_repair_can_be_pasted_in_a_folder_below_the_root(
+    tests: PluginProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests.write(ONE, "packages/shop/test_app.py")
+    monkeypatch.chdir(tests.path / "packages")
+    result = tests.run()
+    assert result.outcomes() == {"failed": 1}
+    assert "--mock-mode=new_episodes shop/test_app.py::test_one" in result.text
+
+
 def test_errors_in_unittest_have_no_frames_of_ours_and_short_summaries(
     tests: PluginProject,
 ) -> None:

@@ -134,6 +134,13 @@ def test_the_example_source_says_what_it_lacks(tests: PluginProject) -> None:
     assert "cannot be answered from a contract: no" in result.text
 
 
+def test_a_reason_that_is_a_sentence_ends_once(tests: PluginProject) -> None:
+    tests.write(ONE.replace("user()", 'httpx.get("https://other.test/")'))
+    result = tests.run("--mock-source=example")
+    assert "if it serves this API." in result.text
+    assert "if it serves this API.." not in result.text
+
+
 def test_new_episodes_keeps_what_is_recorded(
     tests: PluginProject,
     assistant: ScriptedAssistant,

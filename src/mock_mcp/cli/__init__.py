@@ -1,6 +1,6 @@
 """The ``mock-mcp`` command: one small file per command, imported when it is used.
 
-Exit codes: 0 done or running, 1 error, 2 wrong usage, 3 not running.
+Exit codes: 0 done or running, 1 error or finding, 2 wrong usage, 3 not running.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.Argume
     parser = argparse.ArgumentParser(
         prog="mock-mcp",
         description="AI-written, contract-checked HTTP mocks for tests.",
-        epilog="Exit codes: 0 done or running, 1 error, 2 wrong usage, 3 not running.",
+        epilog="Exit codes: 0 done or running, 1 error or finding, 2 wrong usage, 3 not running.",
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"mock-mcp {__version__}")

@@ -75,7 +75,7 @@ def _text(report: Report) -> Iterator[str]:
 
 def _violations(what: str, violations: Sequence[Violation]) -> Iterator[str]:
     for found in violations:
-        yield f"    {what}, {found.pointer}: {found.hint}"
+        yield f"    {what}, {found.pointer}: {found.advice}"
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

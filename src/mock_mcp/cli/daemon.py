@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import signal
 import sys
@@ -46,9 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _minutes(text: str) -> float:
     """Read a number of minutes; 0 is for ever."""
-    minutes = float(text)
-    if not 0 <= minutes < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number of minutes, 0 for ever")
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 for ever, not {text!r}")
     return minutes
 
 

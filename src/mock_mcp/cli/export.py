@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=_FORMATS, required=True, help="what to write")
     parser.add_argument(
-        "--out", metavar="PATH", required=True, help="the file to write; - is standard output"
+        "--out", metavar="FILE", required=True, help="the file to write; - is standard output"
     )
     add_project_root(parser)
 

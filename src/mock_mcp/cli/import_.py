@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--out",
-        metavar="RECORDING",
+        metavar="FILE",
         type=Path,
         help="the recording to write (with neither, nothing is written)",
     )

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import math
 import os
 import signal
 import threading
@@ -70,9 +71,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="batches answered at once (default 4)",
     )
-    parser.add_argument("--seed", default="0", help="sample: decides every draw (default 0)")
     parser.add_argument(
-        "--model", help="the model's name at its API (default: the variable MOCK_MCP_MODEL)"
+        "--seed", default="0", metavar="N", help="sample: decides every draw (default 0)"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the model's name at its API (default: the variable MOCK_MCP_MODEL)",
     )
     parser.add_argument(
         "--base-url",
@@ -299,14 +304,16 @@ def _model(options: argparse.Namespace, name: str, project: Project) -> Source:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def _amount(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be a positive number")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return number

@@ -112,7 +112,7 @@ class Police:
         Raises:
             ContractViolation: The mode is ``enforce``.
         """
-        lines = [f"  {found.pointer}: {found.hint}" for found in violations]
+        lines = [f"  {found.pointer}: {found.advice}" for found in violations]
         message = "\n".join([f"{what} breaks the API's contract:", *lines])
         if mode == "enforce":
             raise ContractViolation(message, violations)

@@ -98,8 +98,10 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     name = f"{request['method']} {request['endpoint']}"
     wanted = expected(contracts, request)
     if wanted is None:
-        reason = contracts.resolve(request).reason
-        raise CannotSample(f"{name} cannot be answered from a contract: {reason}.")
+        reason = contracts.resolve(request).reason or "no contract applies"
+        raise CannotSample(
+            f"{name} cannot be answered from a contract: {reason.removesuffix('.')}."
+        )
     status = None if wanted.status == 200 else wanted.status
     compiled = wanted.compiled
     if wanted.media_type is None or request["method"].upper() == "HEAD":

@@ -59,7 +59,7 @@ def _checked(interaction: RecordedInteraction, contracts: Contracts, mode: Mode)
         return Checked()
     fit = judge(interaction, contracts, mode="enforce")
     violations = tuple(
-        f"{what} {found.pointer}: {found.hint}"
+        f"{what} {found.pointer}: {found.advice}"
         for what, violations in (("the call", fit.request), ("the answer", fit.response))
         for found in violations
     )

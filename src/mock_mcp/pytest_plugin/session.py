@@ -8,6 +8,7 @@ written at the end of its tear-down.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -346,6 +347,7 @@ class MockedSession:
             raise self._broken
         assert item.parent is not None
         node_id = f"{item.parent.nodeid}::{item.name}"
+        typed = _as_typed(node_id, self._config)
         asks = settings.mode != "none" and settings.source == "ai"
         if asks and self._display:
             self._display.start()
@@ -356,7 +358,7 @@ class MockedSession:
             polices=self._polices,
             client=self._client if asks else None,
             writer="example" if is_sampling(self._config.getoption("mock_responder")) else "ai",
-            repair=lambda source: repair_command(source, node_id),
+            repair=lambda source: repair_command(source, typed),
             test=test | context,
         )
 
@@ -370,6 +372,15 @@ class MockedSession:
 
 def _run_id(run: str, worker: str | None) -> str:
     return f"{run}-{worker}" if worker else run
+
+
+def _as_typed(node_id: str, config: pytest.Config) -> str:
+    """Return a node id as it is written in the folder where pytest was started."""
+    root, here = config.rootpath, config.invocation_params.dir
+    if here == root or here.anchor != root.anchor:
+        return node_id
+    path, separator, name = node_id.partition("::")
+    return os.path.relpath(root / path, here) + separator + name
 
 
 def _place(item: pytest.Item) -> Place:

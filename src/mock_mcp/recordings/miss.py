@@ -120,7 +120,8 @@ class RecordingMiss(MockMcpError):
                 yield f"  {field}: recorded {recorded}, now {now}"
             if (more := len(self.differences) - DIFFERENCES_SHOWN) > 0:
                 yield f"  and {more} more"
-        yield f"To obtain the answer and keep the others: {self.repair}"
+        others = "" if self.cause == "no-recording" else " and keep the others"
+        yield f"To obtain the answer{others}: {self.repair}"
 
 
 def repair_command(source: str, node_id: str | None = None) -> str:

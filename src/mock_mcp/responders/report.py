@@ -135,7 +135,7 @@ def event_lines(event: Event) -> Iterator[str]:
             late = "" if provided.delivered else f" ({provided.message})"
             yield f"answered {what}{after}{late}"
             for violation in provided.warnings:
-                yield f"  delivered all the same: {violation.pointer}: {violation.hint}"
+                yield f"  delivered all the same: {violation.pointer}: {violation.advice}"
             for reason in sorted(set(provided.unchecked.values())):
                 yield f"  unchecked: {reason}"
         case Corrected(problem=problem, number=number, of=of):

@@ -204,4 +204,4 @@ def _shown(call: Call) -> str:
 
 
 def _lines(violations: Sequence[Violation]) -> list[str]:
-    return [f"  {found.pointer}: {found.hint}" for found in violations]
+    return [f"  {found.pointer}: {found.advice}" for found in violations]

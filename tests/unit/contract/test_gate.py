@@ -111,6 +111,11 @@ def test_all_violations_at_once_in_order_of_place(contracts: Contracts) -> None:
     assert hints["/body/nmae"].startswith('Rename "nmae" to "name"')
     assert hints["/body/role"] == 'Did you mean "admin"?'
     assert "2024-01-31T12:00:00Z" in hints["/body/createdAt"]
+    advice = {v.pointer: v.advice for v in verdict.violations}
+    assert advice["/body/role"].endswith('. Did you mean "admin"?')
+    assert advice["/body/role"].startswith('Expected one of "')
+    assert "Admin" not in advice["/body/role"]
+    assert advice["/body/id"] == hints["/body/id"]
 
 
 def test_an_undeclared_status_lists_the_declared(contracts: Contracts) -> None:

@@ -56,6 +56,7 @@ def test_the_repair_asks_where_the_recording_came_from(sources: list[Any], found
 def test_no_recording(test: Test) -> None:
     miss = missed(test, call(U))
     assert miss.cause == "no-recording"
+    assert miss.message.endswith(f"To obtain the answer: {REPAIR}")
     assert str(test.path) in str(miss)
     assert REPAIR in str(miss)
     assert isinstance(miss, MockMcpError)
