@@ -621,7 +621,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self, parcel: Parcel | None, mood: str, reuse: Literal["run"] | None = None
     ) -> tuple[list[Mock], bool]:
         """Return mocks, and whether they are exactly one per request."""
-        ids = list(parcel.wanted) if parcel else ["p"]
+        ids = (list(parcel.wanted) if parcel else []) or ["p"]  # one whose answers are all reused
         if mood == "backwards":
             ids.reverse()
         elif mood == "with cancelled":
