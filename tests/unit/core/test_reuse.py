@@ -168,6 +168,18 @@ def test_a_batch_is_answered_when_all_that_was_new_is_cancelled(is_claimed):
         broker.provide(2, "B", batch.id, "t3", [Mock("c", 2)])
 
 
+def test_a_known_answer_that_is_cancelled_answers_nothing_else():
+    broker = polled()
+    new = [asked(requestId=rid, method="PUT") for rid in ("c", "d")]
+    batch = broker.submit(1, "r", [asked(requestId="b"), *new])
+    broker.cancel("r", batch.id, ["b"])
+    broker.cancel("r", batch.id, ["c"])
+    claimed = broker.claim(2, "A", 30, "t2")
+    assert claimed is batch, "one request is left, and nobody knows its answer"
+    broker.provide(2, "A", batch.id, "t2", [Mock("d", 2)])
+    assert batch.mocks == (Mock("d", 2),)
+
+
 def test_no_other_run_gets_the_answer_nor_the_same_run_when_it_came_again():
     broker = polled()
     broker.open_run(1, "other", 2)

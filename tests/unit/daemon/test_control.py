@@ -1,0 +1,81 @@
+"""What a call leaves behind, and what a claim says; the rest is tested over a real socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.hub import Hub
+from mock_mcp.daemon.pending import Pending
+from mock_mcp.limits import Limits
+from mock_mcp.types import Mock, MockRequest, UsedValues
+from mock_mcp.wire import control as wire
+
+pytestmark = pytest.mark.asyncio
+
+
+class NoGate:
+    """No contract applies to anything."""
+
+    def applies(self, requests: object) -> bool:
+        return False
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub(Limits())
+
+
+@pytest.fixture
+def control(hub: Hub) -> Control:
+    return Control(hub, None, NoGate())  # type: ignore[arg-type]
+
+
+def submit(hub: Hub) -> str:
+    if "run" not in hub.broker.runs:
+        hub.broker.open_run(hub.clock.now(), "run", 1)
+    request = MockRequest("a", "/users", "POST", msgspec.Raw(b'{"requestId":"a"}'))
+    batch_id = hub.broker.submit(hub.clock.now(), "run", [request]).id
+    hub.settle()
+    return batch_id
+
+
+def claim(control: Control) -> dict[str, Any]:
+    claimed = control.call(wire.ClaimNextBatch("me"))
+    assert isinstance(claimed, dict)
+    return claimed
+
+
+async def test_who_stopped_waiting_for_events_is_forgotten(hub: Hub, control: Control) -> None:
+    watching = control.call(wire.ListEvents(0, 60_000))
+    assert isinstance(watching, Pending)
+    assert hub._watching
+    watching.cancel()
+    assert not hub._watching
+    hub.close()
+
+
+async def test_a_daemon_that_stops_answers_who_waits_for_events(hub: Hub, control: Control) -> None:
+    watching = control.call(wire.ListEvents(0, 60_000))
+    hub.close()
+    assert watching.done
+    assert watching.result() == {"events": [], "last": 0}
+
+
+async def test_a_claim_says_what_its_run_has_used_until_that_ends(
+    hub: Hub, control: Control
+) -> None:
+    batch_id = submit(hub)
+    first = claim(control)
+    assert "used" not in first
+    mocks = [Mock("a", {"id": 7}, 201)]
+    control.call(wire.ProvideBatch("me", batch_id, first["claimToken"], mocks))
+    submit(hub)
+    assert claim(control)["used"] == [UsedValues("POST", "/users", {}, 201, {"id": 7})]
+    hub.broker.close_run(hub.clock.now(), "run", 1, clean=True)
+    hub.settle()
+    assert hub.used.of("run") == []
+    hub.close()
