@@ -55,11 +55,28 @@ def test_every_public_name_is_importable_and_in_the_readme(name):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_in_the_readme(command):
-    assert re.search(rf"`mock-mcp {command}\b", README)
-    for action in subparser(command)._actions:
-        for option in action.option_strings:
-            if option.startswith("--") and action.help != argparse.SUPPRESS and option != "--help":
-                assert f"`{option}" in README, f"{command} {option}"
+    rows = [line for line in README.splitlines() if line.startswith("| `mock-mcp ")]
+    (row,) = [row for row in rows if re.search(rf"`mock-mcp {command}[` ]", row.split("|")[1])]
+    for option in options_of(command) - {"--help", "--project-root"}:
+        assert f"`{option}" in row, f"{command} {option}"
+
+
+def test_the_readme_says_which_commands_take_a_project():
+    sentence = re.search(r"`--project-root DIR` names the project for (.*?);", README, re.DOTALL)[1]
+    taking = {command for command in COMMANDS if "--project-root" in options_of(command)}
+    assert set(re.findall(r"`(\S+)`", sentence)) == taking
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_prose_is_wrapped_at_100(name):
+    prose = re.sub(r"```.*?```", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
+    long = [line for line in prose.splitlines() if len(line) > 100 and not line.startswith("|")]
+    assert long == []
+
+
+def options_of(command: str) -> set[str]:
+    shown = [each for each in subparser(command)._actions if each.help != argparse.SUPPRESS]
+    return {name for each in shown for name in each.option_strings if name.startswith("--")}
 
 
 def subparser(command: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The nine tools: their arguments, schemas and what they tell an assistant.
+"""The tools: their arguments, schemas and what they tell an assistant.
 
 Each tool's arguments are one struct; its input schema is made from the struct, so what is declared
 is what is checked. Unknown arguments are errors, an optional argument that is null is absent.
