@@ -59,7 +59,7 @@ class Found:
 def through_daemon(place: BenchProject, runs: int, rounds: int, requests: int) -> Found:
     """Let each run, in a process of its own, ask batch after batch."""
     info = place.daemon()
-    with process(respond, info):
+    with process(respond, info, runs):
         cpu = cpu_ms(info.pid)
         found = at_once(ask, [(place, rounds, requests)] * runs, rounds)
         cpu = cpu_ms(info.pid) - cpu
