@@ -511,6 +511,7 @@ def test_an_assistant_that_never_comes(tests: PluginProject, assistant: Scripted
     result = tests.run("--mock-timeout=0.2", MOCK_MCP="1")
     assert result.outcomes() == {"failed": 1}
     assert "Nobody answered GET https://api.test/users/1 within 0.2 s" in result.text
+    assert "`mock-mcp answer` answers by hand" in result.text
     assert not tests.recordings()
     assert (assistant.status()["pending"], assistant.status()["runs"]) == (0, 0)
 

@@ -84,7 +84,7 @@ def test_a_terminal_says_what_waits_and_what_to_do(
         assert terminal.process.wait(HANG_S) == 0, text
     lines = text.splitlines()
     assert [line for line in lines if re.fullmatch(WAITS, line)], text
-    assert any(line.startswith(NOBODY) and line.endswith("`mock-mcp adapter`.") for line in lines)
+    assert any(line.startswith(NOBODY) and line.endswith("`mock-mcp answer`.") for line in lines)
     assert ("captured" in text) == (options == ("-s",))
     assert re.search(r"3 passed", lines[-1])
     if options == ("-v",):

@@ -398,7 +398,8 @@ class Engine:
             ticket,
             RequestTimeout(
                 f"Nobody answered {ticket.name} within {ticket.timeout_s:g} s (timeout_s). Is an "
-                "assistant connected and asked to serve mocks? `mock-mcp status` says what waits."
+                "assistant connected and asked to serve mocks? `mock-mcp doctor` checks what it "
+                "needs, `mock-mcp answer` answers by hand."
             ),
         )
 

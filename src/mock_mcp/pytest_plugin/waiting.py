@@ -133,7 +133,7 @@ def _lines(batches: list[BatchInfo], waited_s: float) -> list[str]:
     if not any(batch.status == "claimed" for batch in batches):
         lines.append(
             "mock-mcp: no assistant has taken any. Ask yours to serve the mocks of this run; it "
-            "needs the MCP server `mock-mcp adapter`."
+            "needs the MCP server `mock-mcp adapter`. Or answer with `mock-mcp answer`."
         )
     return lines
 

@@ -84,8 +84,10 @@ def examine(project: Project, system: System) -> Iterator[Check]:
     try:
         cache = CacheDirectory()
         yield _writable(cache)
-    except (InsecurePath, ConfigurationError) as error:
-        yield Check("cache", "error", error.message, _cache_repair())
+    except InsecurePath as error:
+        yield Check("cache", "error", error.message, _make_private())
+    except ConfigurationError as error:
+        yield Check("cache", "error", error.message, _MAKE_WRITABLE)
     if cache is not None:
         yield asyncio.run(_daemon(project, cache))
     yield from asyncio.run(_clients(project, system))
@@ -138,21 +140,21 @@ def _environment() -> Iterator[Check]:
         yield Check("mode", "note", "MOCK_MCP is not set: tests replay; MOCK_MCP=1 lets them ask.")
 
 
+_MAKE_WRITABLE = "Make it writable, free space on its disk, or let MOCK_MCP_CACHE_DIR name another."
+
+
 def _writable(cache: CacheDirectory) -> Check:
     path = display_path(cache.path)
     try:
         with tempfile.TemporaryFile(dir=cache.path):
             pass
     except OSError as error:
-        return Check("cache", "error", f"{path}: {error.strerror}.", _cache_repair())
+        return Check("cache", "error", f"{path}: {error.strerror}.", _MAKE_WRITABLE)
     return Check("cache", "ok", f"{path}, private and writable")
 
 
-def _cache_repair() -> str:
-    try:
-        path = shlex.quote(display_path(default_cache_dir() / "mock-mcp"))
-    except ConfigurationError:
-        return "Set MOCK_MCP_CACHE_DIR to a directory of your own."
+def _make_private() -> str:
+    path = shlex.quote(display_path(default_cache_dir() / "mock-mcp"))
     return (
         f"chmod go-rwx {path}; if that cannot be done, remove it or set MOCK_MCP_CACHE_DIR to a "
         "directory of your own."

@@ -78,7 +78,19 @@ def test_a_cache_directory_that_cannot_be_written_to(project, cache_dir, tmp_pat
     (check,) = examine(project, tmp_path, "cache")
     assert check.status == "error"
     assert "No space left on device" in check.message
+    assert "free space" in check.repair
     assert "MOCK_MCP_CACHE_DIR" in check.repair
+
+
+def test_a_cache_directory_that_cannot_be_made(project, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    monkeypatch.setenv("MOCK_MCP_CACHE_DIR", str(file))
+    (check,) = examine(project, tmp_path, "cache")
+    assert check.status == "error"
+    assert "cannot be created" in check.message
+    assert "MOCK_MCP_CACHE_DIR" in check.repair
+    assert "chmod" not in check.repair
 
 
 def test_a_registry_with_the_token_of_another_daemon(daemon, project, cache_dir, monkeypatch):
