@@ -75,7 +75,7 @@ def test_what_cannot_be_changed_exactly_is_refused(tmp_path: Path, make, reason)
 def test_changes_are_made_and_permissions_kept(tmp_path: Path):
     old, new, gone = tmp_path / "old", tmp_path / "d" / "new", tmp_path / "e" / "gone"
     old.write_bytes(b"1")
-    old.chmod(0o600)
+    old.chmod(0o640)
     gone.parent.mkdir()
     gone.write_bytes(b"2")
     files.apply(
@@ -86,7 +86,10 @@ def test_changes_are_made_and_permissions_kept(tmp_path: Path):
         ]
     )
     assert (old.read_bytes(), new.read_bytes()) == (b"11", b"3")
-    assert old.stat().st_mode & 0o777 == 0o600
+    if os.name == "posix":
+        mask = os.umask(0)
+        os.umask(mask)
+        assert (_mode(old), _mode(new)) == (0o640, 0o666 & ~mask)
     assert not gone.parent.exists()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["d", "old"]
 
@@ -109,3 +112,7 @@ def test_a_write_that_fails_undoes_those_before_it(tmp_path: Path):
     assert not first.exists()
     assert not list(tmp_path.rglob("x"))
     assert not list(tmp_path.glob(".*"))
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
