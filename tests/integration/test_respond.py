@@ -190,6 +190,31 @@ async def test_a_batch_that_cannot_be_answered_fails_with_the_reason_and_the_nex
         assert (await ask(client, 2))[0].data["id"] == 2
 
 
+async def test_what_is_being_provided_as_the_responder_stops_is_seen_through(at, monkeypatch):
+    providing, ending = asyncio.Event(), asyncio.Event()
+    async with at.connect() as client:
+        async with at.responding(at.sample()) as responder:
+            provide, end_writing = responder._claims.provide, responder._end_writing
+
+            async def provide_as_it_ends(*claim):
+                providing.set()
+                await ending.wait()
+                return await provide(*claim)
+
+            async def begin_to_end():
+                ending.set()
+                await end_writing()
+
+            monkeypatch.setattr(responder._claims, "provide", provide_as_it_ends)
+            monkeypatch.setattr(responder, "_end_writing", begin_to_end)
+            asked = asyncio.create_task(ask(client, 1))
+            async with asyncio.timeout(30):
+                await providing.wait()
+        assert responder.totals.batches == 1
+        assert responder.totals.failed == 0
+        assert len(await asked) == 1
+
+
 async def test_a_large_answer_is_cut_off_and_comes_in_parts(at):
     def short(call):
         """Answer two mocks at most."""
