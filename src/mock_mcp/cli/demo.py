@@ -93,6 +93,7 @@ class _Story:
         self._bold, self._dim, self._plain = (
             ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
         )
+        self._pets: dict[str, dict[str, Any]] = {}
         self._steps = 0
         self.is_interrupted = False
 
@@ -214,9 +215,20 @@ class _Story:
 
         contracts, _ = ProjectContracts(self._project).current()
         return [
-            msgspec.to_builtins(sample_mock(contracts, request, seed="demo-2"))
+            self._agreeing(
+                request, msgspec.to_builtins(sample_mock(contracts, request, seed="demo-2"))
+            )
             for request in batch["requests"]
         ]
+
+    def _agreeing(self, request: Mapping[str, Any], mock: dict[str, Any]) -> dict[str, Any]:
+        """Return a sample that agrees with what is sent and listed before, as an assistant's."""
+        data = mock["data"]
+        if isinstance(data, list):
+            self._pets = {str(pet["id"]): pet for pet in data}
+            return mock
+        listed = self._pets.get(request["endpoint"].rpartition("/")[2], {})
+        return {**mock, "data": {**data, **listed, **request.get("body", {})}}
 
     async def _stop_daemon(self) -> None:
         from mock_mcp.control.client import DaemonClient
