@@ -120,6 +120,8 @@ def test_the_repair_can_be_pasted_in_a_folder_below_the_root(
     result = tests.run()
     assert result.outcomes() == {"failed": 1}
     assert "--mock-mode=new_episodes shop/test_app.py::test_one" in result.text
+    result = tests.run("--mock-source=example")
+    assert "written shop/__mocks__/test_app/test_one.json" in result.text
 
 
 def test_errors_in_unittest_have_no_frames_of_ours_and_short_summaries(

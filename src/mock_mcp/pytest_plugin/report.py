@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from mock_mcp.errors import MockMcpError
 from mock_mcp.recordings.survey import prune, survey
 from mock_mcp.scope import Scope
 
-__all__ = ["Report"]
+__all__ = ["Report", "as_typed"]
 
 _WORDS = {
     "recording": "replayed",
@@ -31,6 +32,7 @@ class Report:
 
     Args:
         root: Below it recordings are looked for.
+        here: The folder where pytest was started; paths are shown as they are written there.
         prunes: Whether what nobody needs is removed.
 
     Attributes:
@@ -40,13 +42,14 @@ class Report:
         notes: Lines for the reader.
     """
 
-    def __init__(self, root: Path, *, prunes: bool, knows_all: bool) -> None:
+    def __init__(self, root: Path, here: Path, *, prunes: bool, knows_all: bool) -> None:
         self.prunes = prunes
         self.knows_all = knows_all
         self.ran_all = True
         self.known: set[Path] = set()
         self.notes: list[str] = []
         self._root = root
+        self._here = here
         self._counts: Counter[str] = Counter()
         self._files: dict[str, list[str]] = {"written": [], "removed": []}
         self._unused: dict[str, int] = {}
@@ -159,7 +162,12 @@ class Report:
                 yield from directory.glob("*.json")
 
     def _shown(self, path: Path) -> str:
-        return str(path.relative_to(self._root) if path.is_relative_to(self._root) else path)
+        return as_typed(path, self._here) if path.is_relative_to(self._root) else str(path)
+
+
+def as_typed(path: Path, here: Path) -> str:
+    """Return a path as it is written in a folder; in full where that is on another drive."""
+    return os.path.relpath(path, here) if path.anchor == here.anchor else str(path)
 
 
 def _some(lines: list[str]) -> Iterator[str]:

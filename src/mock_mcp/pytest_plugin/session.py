@@ -8,7 +8,6 @@ written at the end of its tear-down.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -30,7 +29,7 @@ from mock_mcp.exchange import (
 from mock_mcp.interceptors import Installed, install
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
-from mock_mcp.pytest_plugin.report import Report
+from mock_mcp.pytest_plugin.report import Report, as_typed
 from mock_mcp.pytest_plugin.responder import ResponderProcess, is_sampling
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
@@ -76,6 +75,7 @@ class MockedSession:
         self._mocked_fixtures: set[str] = set()
         self._report = Report(
             config.rootpath,
+            config.invocation_params.dir,
             prunes=bool(config.getoption("mock_prune")),
             knows_all=_collects_whole_modules(config),
         )
@@ -347,7 +347,9 @@ class MockedSession:
             raise self._broken
         assert item.parent is not None
         node_id = f"{item.parent.nodeid}::{item.name}"
-        typed = _as_typed(node_id, self._config)
+        path, separator, name = node_id.partition("::")
+        config = self._config
+        typed = as_typed(config.rootpath / path, config.invocation_params.dir) + separator + name
         asks = settings.mode != "none" and settings.source == "ai"
         if asks and self._display:
             self._display.start()
@@ -372,15 +374,6 @@ class MockedSession:
 
 def _run_id(run: str, worker: str | None) -> str:
     return f"{run}-{worker}" if worker else run
-
-
-def _as_typed(node_id: str, config: pytest.Config) -> str:
-    """Return a node id as it is written in the folder where pytest was started."""
-    root, here = config.rootpath, config.invocation_params.dir
-    if here == root or here.anchor != root.anchor:
-        return node_id
-    path, separator, name = node_id.partition("::")
-    return os.path.relpath(root / path, here) + separator + name
 
 
 def _place(item: pytest.Item) -> Place:
