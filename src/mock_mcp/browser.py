@@ -65,6 +65,7 @@ _FAILURES = {
     "ENOTFOUND": FailureKind.UNRESOLVED,
     "EAI_AGAIN": FailureKind.UNRESOLVED,
     "ETIMEDOUT": FailureKind.CONNECT_TIMEOUT,
+    "Request timed out": FailureKind.READ_TIMEOUT,  # Playwright 1.44 has no class for it here
 }
 """What Node's error codes mean; Playwright has them in the text of its error only."""
 _UNPACKED = frozenset(("gzip", "x-gzip", "deflate", "br"))
