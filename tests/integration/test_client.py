@@ -297,7 +297,7 @@ async def test_a_timeout_cancels_one_request_and_leaves_the_others(connect, resp
         with pytest.raises(RequestTimeout, match="GET /short") as caught:
             await short
         assert not isinstance(caught.value, OSError)  # which HTTP libraries retry
-        assert "mock-mcp status" in caught.value.message
+        assert "mock-mcp doctor" in caught.value.message
 
         async def rest() -> list[str]:
             return [endpoints(batch) for batch in await responder.batches()] == [["/long"]]

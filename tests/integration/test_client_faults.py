@@ -582,7 +582,8 @@ async def test_an_abandoned_connect_leaves_nothing(connect, tmp_path, monkeypatc
     started = slow_daemon(tmp_path, monkeypatch)
     failures: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
-    connecting = asyncio.create_task(_awaited(connect()))
+    # A daemon that a signal killed is started again until the time is up: let that be soon.
+    connecting = asyncio.create_task(_awaited(connect(connect_timeout_s=3)))
     pid = await asyncio.to_thread(started)
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
