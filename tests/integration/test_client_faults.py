@@ -582,14 +582,14 @@ async def test_an_abandoned_connect_leaves_nothing(connect, tmp_path, monkeypatc
     started = slow_daemon(tmp_path, monkeypatch)
     failures: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
-    # A daemon that a signal killed is started again until the time is up: let that be soon.
-    connecting = asyncio.create_task(_awaited(connect(connect_timeout_s=3)))
+    connecting = asyncio.create_task(_awaited(connect(connect_timeout_s=60)))
     pid = await asyncio.to_thread(started)
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await connecting
     await asyncio.to_thread(eventually, lambda: not threads("mock-mcp-client"))
     os.kill(pid, signal.SIGKILL)
+    # A daemon that a signal killed is started again, but not for somebody who has gone.
     await asyncio.to_thread(eventually, lambda: not launching())
     assert not failures
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -136,10 +136,22 @@ def ensure_daemon_running(
         ConfigurationError: The project root or cache directory cannot be used.
     """
     logger = logger or logging.getLogger(__name__)
+    return _ensure(project_root, file_path, cache_dir, timeout_s, logger, lambda: True)
+
+
+def _ensure(  # noqa: PLR0917 - the arguments of its two callers, and theirs alone
+    project_root: str | os.PathLike[str] | None,
+    file_path: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+    timeout_s: float,
+    logger: logging.Logger,
+    is_wanted: Callable[[], bool],
+) -> DaemonInfo:
     project = Project.resolve(project_root, file_path)
     cache = CacheDirectory(cache_dir)
     try:
-        return find_daemon(project, cache) or _start(project, cache, timeout_s, logger)
+        found = find_daemon(project, cache)
+        return found or _start(project, cache, timeout_s, logger, is_wanted)
     except OSError as exc:
         if exc.errno in EXHAUSTED:
             raise DaemonUnreachable(
@@ -152,9 +164,13 @@ def ensure_daemon_running(
 
 
 def _start(
-    project: Project, cache: CacheDirectory, timeout_s: float, logger: logging.Logger
+    project: Project,
+    cache: CacheDirectory,
+    timeout_s: float,
+    logger: logging.Logger,
+    is_wanted: Callable[[], bool],
 ) -> DaemonInfo:
-    """Start the project's daemon, or wait for whoever does."""
+    """Start the project's daemon, or wait for whoever does, as long as it is wanted."""
     deadline = time.monotonic() + timeout_s
     failure = ""
     with FileLock(cache.start_lock(project.id)) as lock:
@@ -174,6 +190,8 @@ def _start(
                 _spawn(project, cache, remaining_s)
             except _KilledAtStart as exc:  # not by itself, so another may well live
                 failure = f" {exc}"
+                if not is_wanted():
+                    raise _too_slow(project, timeout_s, failure) from None
                 time.sleep(_RETRY_S)
 
 
@@ -192,12 +210,13 @@ async def ensure_daemon_running_async(
     def work() -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # nobody waits any more
             try:
-                info = ensure_daemon_running(
+                info = _ensure(
                     project_root,
-                    file_path=file_path,
-                    cache_dir=cache_dir,
-                    timeout_s=timeout_s,
-                    logger=logger,
+                    file_path,
+                    cache_dir,
+                    timeout_s,
+                    logger or logging.getLogger(__name__),
+                    lambda: not answer.cancelled(),
                 )
             except BaseException as exc:  # noqa: BLE001 - it is raised in the caller's task
                 answer.set_exception(exc)
