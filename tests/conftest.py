@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from mock_mcp.limits import Limits
 from support.daemons import DaemonProcess, ServedDaemon, kill_daemons, processes_of
+from support.ws import eventually
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -34,20 +36,28 @@ def measured(record_property: Callable[[str, object], None]) -> Callable[..., No
     return note
 
 
+_TESTS: dict[str, str] = {}
+"""Which test a project directory was made for."""
+
+
 @pytest.fixture(scope="session")
 def short_dir() -> Iterator[Path]:
     """A directory whose path is short enough for sockets; no process may outlive it."""
     directory = Path(tempfile.mkdtemp(prefix="mm", dir="/tmp" if sys.platform != "win32" else None))
     yield directory.resolve()
-    left = list(processes_of(directory))
+    left = [
+        (command, [test for name, test in _TESTS.items() if name in command])
+        for _, command in processes_of(directory)
+    ]
     shutil.rmtree(directory, ignore_errors=True)
     assert not left, f"processes outlived the tests: {left}"
 
 
 @pytest.fixture
-def project(short_dir: Path) -> Path:
+def project(short_dir: Path, request: pytest.FixtureRequest) -> Path:
     """An empty project, found by its marker."""
     directory = Path(tempfile.mkdtemp(prefix="p", dir=short_dir))
+    _TESTS[str(directory)] = request.node.nodeid
     (directory / "pyproject.toml").touch()
     return directory
 
@@ -59,6 +69,9 @@ def cache_dir(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setenv("MOCK_MCP_CACHE_DIR", str(directory))
     yield directory
     kill_daemons(directory)
+    if launching := [each for each in threading.enumerate() if each.name == "mock-mcp-launch"]:
+        eventually(lambda: not any(each.is_alive() for each in launching))
+        kill_daemons(directory)  # one that was about to start when its client was closed
 
 
 @pytest.fixture

@@ -185,13 +185,13 @@ def _start(
             if is_listening(cache.ipc_path(project.id)):
                 time.sleep(_RETRY_S)  # alive without a registry: it will write it again
                 continue
+            if not is_wanted():
+                raise _too_slow(project, timeout_s, failure)
             logger.debug("starting a daemon for %s", project.root)
             try:
                 _spawn(project, cache, remaining_s)
             except _KilledAtStart as exc:  # not by itself, so another may well live
                 failure = f" {exc}"
-                if not is_wanted():
-                    raise _too_slow(project, timeout_s, failure) from None
                 time.sleep(_RETRY_S)
 
 
