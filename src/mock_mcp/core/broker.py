@@ -202,6 +202,10 @@ class _Claim:
         return now >= self.deadline and not self.checks
 
 
+_NONE_REUSED: Mapping[str, Mock] = {}
+"""Shared by all the batches that wait for every answer: there may be very many."""
+
+
 class BatchState:
     """What the broker knows of one batch. Read it; only the broker writes it."""
 
@@ -232,7 +236,7 @@ class BatchState:
         self.run_id = run_id
         self.seq = seq
         self.requests = {request.request_id: request for request in requests}
-        self.reused: dict[str, Mock] = {}
+        self.reused: Mapping[str, Mock] = _NONE_REUSED
         self.created_at = now
         self.status = Status.PENDING
         self.claim: _Claim | None = None
@@ -649,7 +653,8 @@ class Broker:
         batch.cancelled |= set(gone)
         for request_id in gone:
             del batch.requests[request_id]
-            batch.reused.pop(request_id, None)
+        if batch.reused:
+            batch.reused = {r: mock for r, mock in batch.reused.items() if r in batch.requests}
         batch.mocks = tuple(mock for mock in batch.mocks if mock.request_id in batch.requests)
         if batch.status is not Status.FULFILLED and len(batch.reused) == len(batch.requests):
             if batch.claim is None:
