@@ -385,7 +385,7 @@ MUTANTS = (
         "a responder works for nobody",
         BROKER,
         "            del batch.requests[request_id]\n",
-        "",
+        "            pass\n",
     ),
     # -- The shells ----------------------------------------------------------------------------
     Mutant(
