@@ -186,6 +186,8 @@ async def test_every_batch_is_answered_once_and_to_its_own_run(
             async with asyncio.timeout(WHOLE_S):
                 ends = [asyncio.to_thread(process.communicate) for process in processes]
                 outputs = await _all_or_first_failure(ends, tasks)
+                while sum(map(len, lists)) < len(run_ids) * BATCHES:  # a test goes on before the
+                    await asyncio.sleep(0.01)  # responder is told that its answer has arrived
             assert [out for out, _ in outputs] == ["all answered\n"] * len(run_ids), outputs
             assert [process.returncode for process in processes] == [0] * len(run_ids)
         finally:
