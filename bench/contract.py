@@ -75,7 +75,7 @@ def loading(path: Path, directory: Path, rounds: int) -> Iterator[Row]:
 def repeated(path: Path, directory: Path) -> Path:
     """Write a document of about 13 MB."""
     tree = json.loads(path.read_bytes())
-    paths = tree["paths"]
+    paths = dict(tree["paths"])
     size = len(compact(tree))
     each = len(compact(paths))
     for number in range((13_000_000 - size) // each + 1):

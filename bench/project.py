@@ -72,9 +72,10 @@ def left_out(module: str, what: str) -> None:
     print(f"  {module} is not installed: left out is {what}", file=sys.stderr)
 
 
-def wall_ms(*command: str, cwd: Path | None = None) -> float:
+def wall_ms(*command: str, cwd: Path | None = None, **variables: str) -> float:
     """Return the wall time of a process of this interpreter."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env |= variables
     began = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=cwd, env=env)
     return (time.perf_counter() - began) * 1e3
