@@ -3,15 +3,18 @@
 A segment trie over the path templates of one document: at each segment a static child is tried
 before mixed ones (``{base}...{head}``), and those before a parameter; a dead end backtracks. The
 server part of the URL is matched first: hosts with variables, the longest base path first. No
-regular expression is built from a path template, so no document can make a match slow.
+regular expression is built from a path template, so no document can make a match slow. A node
+sorts its templates into children when a call first gets there: most calls need few branches.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -23,6 +26,7 @@ __all__ = ["Finder", "Match"]
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_NO_LIMITS: Mapping[str, frozenset[str]] = {}
 _MAX_STEPS = 20_000
 _MAX_NAMED = 5
 
@@ -35,38 +39,97 @@ class Match:
     path_parameters: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class _Entry:
-    """One path item: its template, the query pairs its template asks for, and where it stands.
+    """One path item: its template and where it stands.
 
-    ``methods`` maps each declared method to the URLs of the servers it is limited to, None when it
-    is served by all servers of the document.
+    ``limits`` maps each method that has servers of its own to their URLs; the others are served by
+    all servers of the document.
     """
 
     template: str
-    query: frozenset[tuple[str, str]]
-    names: tuple[str, ...]
     place: Place
     item: Mapping[str, Any]
-    methods: Mapping[str, frozenset[str] | None]
+    limits: Mapping[str, frozenset[str]]
+
+    @cached_property
+    def segments(self) -> list[str]:
+        """The parts of the path, without the query that some templates have."""
+        return _path(self.template).split("/")[1:]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The path parameters, in their order."""
+        return tuple(_PARAMETER.findall(_path(self.template)))
+
+    @cached_property
+    def query(self) -> frozenset[tuple[str, str]]:
+        """The query pairs that the template asks for."""
+        return frozenset(parse_qsl(self.template.partition("#")[0].partition("?")[2]))
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The declared methods."""
+        return tuple(m for m in METHODS if isinstance(self.item.get(m), dict))
 
     def serves(self, method: str, server: str | None, everywhere: frozenset[str]) -> bool:
         if method not in self.methods:
             return False
-        return server is None or server in (self.methods[method] or everywhere)
+        return server is None or server in (self.limits.get(method) or everywhere)
+
+    def spans(self, name: str) -> bool:
+        """Say whether a path parameter may hold slashes (``x-multi-segment``)."""
+        holders = (self.item, *(self.item[method] for method in self.methods))
+        return any(
+            parameter.get("x-multi-segment") is True and str(parameter.get("name")) == name
+            for holder in holders
+            if isinstance(holder.get("parameters"), list)
+            for parameter in holder["parameters"]
+            if isinstance(parameter, dict)
+        )
 
 
 class _Node:
-    """The templates that share the segments so far."""
+    """The templates that share the segments before ``depth``."""
 
-    __slots__ = ("entries", "mixed", "parameter", "rest", "static")
-
-    def __init__(self) -> None:
-        self.static: dict[str, _Node] = {}
-        self.mixed: dict[tuple[str, ...], _Node] = {}
-        self.parameter: _Node | None = None
-        self.rest: _Node | None = None  # a parameter that may span segments
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
         self.entries: list[_Entry] = []
+
+    @cached_property
+    def children(self) -> _Children:
+        """The templates by how they go on."""
+        children = _Children(self.depth + 1)
+        for entry in self.entries:
+            children.list_for(entry, self.depth).append(entry)
+        children.ended.sort(key=lambda entry: -len(entry.query))
+        return children
+
+
+class _Children:
+    """What follows a node: a segment of its own kind, or nothing."""
+
+    def __init__(self, depth: int) -> None:
+        self.static: defaultdict[str, _Node] = defaultdict(partial(_Node, depth))
+        self.mixed: defaultdict[tuple[str, ...], _Node] = defaultdict(partial(_Node, depth))
+        self.parameter = _Node(depth)
+        self.rest = _Node(depth)  # a parameter that may span segments
+        self.ended: list[_Entry] = []
+
+    def list_for(self, entry: _Entry, depth: int) -> list[_Entry]:
+        """Return the list that a template belongs to, by its segment at ``depth``."""
+        if depth == len(entry.segments):
+            return self.ended
+        segment = entry.segments[depth]
+        found = _PARAMETER.findall(segment)
+        if not found:
+            return self.static[unquote(segment)].entries
+        if _PARAMETER.fullmatch(segment) is None:
+            literals = tuple(unquote(text) for text in _PARAMETER.split(segment)[::2])
+            return self.mixed[literals].entries
+        if depth == len(entry.segments) - 1 and entry.spans(found[0]):
+            return self.rest.entries
+        return self.parameter.entries
 
 
 class Finder:
@@ -74,13 +137,14 @@ class Finder:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._root = _Node()
+        self._root = _Node(0)
         self._entries: list[_Entry] = []
         self._operations: dict[tuple[str, str], Operation] = {}
         self._servers: dict[str, _Server] = {}
         self._everywhere = self._add_servers(document.server_nodes())
         for template, place, item in document.paths:
             self._add(template, place, item)
+        self._root.entries = self._entries
 
     def __iter__(self) -> Iterator[Operation]:
         """Yield every operation of the document."""
@@ -142,51 +206,18 @@ class Finder:
     # -- Building -----------------------------------------------------------------------------
 
     def _add(self, template: str, place: Place, item: Mapping[str, Any]) -> None:
-        path, _, query = template.partition("#")[0].partition("?")
-        if path != template:
+        if _path(template) != template:
             self.document.note(
                 place, "has a query or fragment in its path", "the query must be in the URL"
             )
-        spanning = self._spanning(item)
-        names: list[str] = []
-        node = self._root
-        segments = path.split("/")[1:]
-        for i, segment in enumerate(segments):
-            found = _PARAMETER.findall(segment)
-            names += found
-            if not found:
-                node = node.static.setdefault(unquote(segment), _Node())
-            elif _PARAMETER.fullmatch(segment) is None:
-                literals = tuple(unquote(text) for text in _PARAMETER.split(segment)[::2])
-                node = node.mixed.setdefault(literals, _Node())
-            elif found[0] in spanning and i == len(segments) - 1:
-                node.rest = node.rest or _Node()
-                node = node.rest
-            else:
-                node.parameter = node.parameter or _Node()
-                node = node.parameter
-        methods = {m: self._limits(item, m) for m in METHODS if isinstance(item.get(m), dict)}
-        entry = _Entry(template, frozenset(parse_qsl(query)), tuple(names), place, item, methods)
-        node.entries.append(entry)
-        node.entries.sort(key=lambda e: -len(e.query))
-        self._entries.append(entry)
-
-    def _spanning(self, item: Mapping[str, Any]) -> set[str]:
-        """Return the path parameters that may hold slashes (``x-multi-segment``)."""
-        holders = (item, *(item.get(method) for method in METHODS))
-        return {
-            str(parameter.get("name"))
-            for holder in holders
-            if isinstance(holder, dict) and isinstance(holder.get("parameters"), list)
-            for parameter in holder["parameters"]
-            if isinstance(parameter, dict) and parameter.get("x-multi-segment") is True
+        limits = {
+            method: self._add_servers(self.document.server_nodes(item[method], item))
+            for method in METHODS
+            if isinstance(item.get(method), dict)
+            and ("servers" in item or "servers" in item[method])
         }
-
-    def _limits(self, item: Mapping[str, Any], method: str) -> frozenset[str] | None:
-        """Return the servers of an operation that has its own, else None."""
-        if "servers" not in item and "servers" not in item[method]:
-            return None
-        return self._add_servers(self.document.server_nodes(item[method], item))
+        entry = _Entry(template, place, item, limits or _NO_LIMITS)
+        self._entries.append(entry)
 
     def _add_servers(self, nodes: list[dict[str, Any]]) -> frozenset[str]:
         for node in nodes:
@@ -229,23 +260,24 @@ class Finder:
             if not stack:
                 return
             node, depth, values = stack.pop()
+            children = node.children
             if depth == len(decoded):
-                for entry in node.entries:
+                for entry in children.ended:
                     yield entry, values
                 continue
             segment = decoded[depth]
-            if node.rest is not None and any(decoded[depth:]):  # pushed first: tried last
+            if children.rest.entries and any(decoded[depth:]):  # pushed first: tried last
                 rest = "/".join(decoded[depth:])
-                stack.append((node.rest, len(decoded), (*values, rest)))
-            if node.parameter is not None and segment:
-                stack.append((node.parameter, depth + 1, (*values, segment)))
-            if node.mixed:
-                for literals in sorted(node.mixed, key=lambda texts: sum(map(len, texts))):
+                stack.append((children.rest, len(decoded), (*values, rest)))
+            if children.parameter.entries and segment:
+                stack.append((children.parameter, depth + 1, (*values, segment)))
+            if children.mixed:
+                for literals in sorted(children.mixed, key=lambda texts: sum(map(len, texts))):
                     found = _match_mixed(literals, segment)
                     if found is not None:
-                        stack.append((node.mixed[literals], depth + 1, (*values, *found)))
-            if segment in node.static:
-                stack.append((node.static[segment], depth + 1, values))
+                        stack.append((children.mixed[literals], depth + 1, (*values, *found)))
+            if segment in children.static:
+                stack.append((children.static[segment], depth + 1, values))
 
     def _no_path(self, path: str) -> NoOperation:
         nearest = self._nearest(path)
@@ -303,6 +335,11 @@ class _Server:
         if found is None or path[found.end() : found.end() + 1] not in ("", "/"):
             return None
         return found.group()
+
+
+def _path(template: str) -> str:
+    """Return a path template without the query or fragment that some have."""
+    return template.partition("#")[0].partition("?")[0]
 
 
 def _split(url: str) -> tuple[str, str, str]:

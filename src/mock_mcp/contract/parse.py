@@ -167,16 +167,20 @@ def _read(path: Path) -> bytes:
 
 
 def _read_regular(path: Path) -> bytes:
-    """Return a regular file's first bytes; opening a pipe or a device must not wait."""
+    """Return a regular file's bytes, of one too large the first; no pipe or device is waited for.
+
+    Room for all that may be read is only asked for where that is needed: it costs milliseconds.
+    """
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # as far as the system has them
         flags |= getattr(os, name, 0)
     descriptor = os.open(path, flags)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError("it is not a regular file")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_DOCUMENT_BYTES + 1)
+            return file.read(MAX_DOCUMENT_BYTES + 1 if status.st_size > MAX_DOCUMENT_BYTES else -1)
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,32 @@ def test_a_given_server_replaces_the_documents_own(tmp_path: Path) -> None:
     with pytest.raises(NoOperation) as caught:
         index.find("https://api.test/v1/x", "GET")
     assert caught.value.keyword == "server"
+
+
+def test_servers_of_an_operation_that_name_no_url_do_not_count(tmp_path: Path) -> None:
+    raw = {
+        "openapi": "3.0.0",
+        "servers": [{"url": "https://api.test"}],
+        "paths": {"/x": {"get": {**OPERATION, "servers": [{"description": "no URL"}]}}},
+    }
+    path = tmp_path / "api.json"
+    path.write_text(json.dumps(raw))
+    index = Finder(load_document(path))
+    assert index.find("https://api.test/x", "GET").operation.method == "get"
+
+
+def test_threads_that_find_first_at_once_find_the_same(tmp_path: Path) -> None:
+    index = finder(tmp_path, [f"/{a}/{b}/{{id}}" for a in "abcdefgh" for b in "abcdefgh"])
+    urls = [f"/{a}/{b}/1" for a in "abcdefgh" for b in "abcdefgh"]
+    start = threading.Barrier(8)
+
+    def find_all(_: int) -> list[str]:
+        start.wait()
+        return [index.find(url, "GET").operation.path for url in urls]
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(find_all, range(8)))
+    assert found == [[url.replace("/1", "/{id}") for url in urls]] * 8
 
 
 def test_servers_of_an_operation_win(tmp_path: Path) -> None:
