@@ -47,13 +47,15 @@ class MockRequest(_Value, frozen=True):
     """One intercepted HTTP request that waits for a mock.
 
     ``json`` is the request object exactly as the test sent it, unknown keys included (DESIGN
-    section 3: everything but the three typed fields is opaque and echoed).
+    section 3: everything but the three typed fields is opaque and echoed). ``names_contract`` tells
+    whether it brings a schema or documents of its own.
     """
 
     request_id: str
     endpoint: str
     method: str
     json: msgspec.Raw
+    names_contract: bool = False
 
 
 class Mock(_Value, frozen=True):

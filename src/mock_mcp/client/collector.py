@@ -61,15 +61,11 @@ class _Collector:
         contract: ContractMode | None,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Return the request as it travels."""
+        """Return the request as it travels, but for its id; a field that is None will not."""
         for text in (endpoint, method):
             if not isinstance(text, str) or not is_utf8(text):
                 raise InvalidParams(f"endpoint and method must be text, not {text!a}.")
-        request = {
-            "endpoint": endpoint,
-            "method": method,
-            **{name: value for name, value in fields.items() if value is not None},
-        }
+        request = {"endpoint": endpoint, "method": method, **fields}
         if self._police is not None and (chosen := self._police.contract_of(contract)):
             request["contract"] = chosen
         return request
@@ -179,7 +175,6 @@ class BatchMockCollector(_Collector):
     async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         ticket.loop = asyncio.get_running_loop()
         ticket.waiter = ticket.loop.create_future()
-        ticket.waiter.add_done_callback(lambda _: self._settled(ticket))
         self._collect(engine, ticket)
         try:
             return await ticket.waiter
@@ -187,6 +182,8 @@ class BatchMockCollector(_Collector):
             ticket.future.cancel()
             engine.cancel(ticket)
             raise
+        finally:
+            self._settled(ticket)
 
     async def wait_for_pending_requests(self) -> None:
         """Wait for every request that is pending now, not for those that start later.
@@ -269,7 +266,6 @@ class SyncBatchMockCollector(_Collector):
         return BatchMockCollector(self._settings, self._engine, self._police)
 
     def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
-        ticket.future.add_done_callback(lambda _: self._settled(ticket))
         debounce_s = self._settings.debounce_s
         engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:
@@ -279,6 +275,8 @@ class SyncBatchMockCollector(_Collector):
                 ticket.future.cancel()
                 engine.cancel(ticket)
             raise
+        finally:
+            self._settled(ticket)
 
     def wait_for_pending_requests(self) -> None:
         """Wait for every request that is pending now in other threads.

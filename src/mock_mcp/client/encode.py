@@ -120,6 +120,8 @@ def _is_key(key: Any) -> bool:
 
 def is_utf8(text: str) -> bool:
     """Tell whether a text has no lone surrogates."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -261,7 +261,14 @@ class BatchState:
     @property
     def wanted(self) -> tuple[MockRequest, ...]:
         """The requests a responder must answer: those without an answer given before."""
+        if not self.reused:
+            return tuple(self.requests.values())
         return tuple(r for rid, r in self.requests.items() if rid not in self.reused)
+
+    @property
+    def rejections(self) -> int:
+        """How many answers the contract gate refused."""
+        return sum(entry.outcome == "rejected" for entry in self.history)
 
     @property
     def lease_deadline(self) -> float | None:
@@ -411,8 +418,12 @@ class Broker:
 
     def next_deadline(self) -> float | None:
         """Return the earliest time at which `expire` will have something to do."""
-        heads = (self._leases.first(), self._ttls.first(), self._graces.first())
-        return min((head[0] for head in heads if head), default=None)
+        earliest: float | None = None
+        for deadlines in (self._leases, self._ttls, self._graces):
+            head = deadlines.first()
+            if head is not None and (earliest is None or head[0] < earliest):
+                earliest = head[0]
+        return earliest
 
     def claimable(self, run_id: str | None = None) -> tuple[int, float | None]:
         """Return how many batches are claimable and when the oldest was created."""
@@ -743,7 +754,7 @@ class Broker:
 
     def hold(
         self, now: float, adapter_id: str, batch_id: str, token: str, mocks: Sequence[Mock]
-    ) -> BatchState:
+    ) -> None:
         """Check a claim and its mocks as `provide` would, and keep the lease from ending.
 
         Follow it with `provide`, `reject`, `fail` or `unhold`, each of which ends the hold.
@@ -752,7 +763,6 @@ class Broker:
         self._match(batch, mocks)
         claim.checks += 1
         self._leases.discard(batch_id)
-        return batch
 
     def unhold(self, now: float, batch_id: str, token: str) -> None:
         """Let the lease run again after `hold`; the claim may be gone by now."""
@@ -988,8 +998,9 @@ class Broker:
     def _deliver(self, batch: BatchState) -> None:
         """Send the result; without ``ack`` it is done once there is somebody to send it to."""
         adapter_id = batch.adapter_id or ""
-        rejections = sum(entry.outcome == "rejected" for entry in batch.history)
-        self._effects.append(Delivered(batch.run_id, batch.id, adapter_id, batch.mocks, rejections))
+        self._effects.append(
+            Delivered(batch.run_id, batch.id, adapter_id, batch.mocks, batch.rejections)
+        )
         run = self.runs[batch.run_id]
         if ACK not in run.capabilities and run.connection_id is not None:
             self._forget(batch, _ANSWERED)

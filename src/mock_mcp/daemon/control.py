@@ -207,13 +207,9 @@ class Control:
         if not self._broker.is_claimed_with(params.batch_id, params.claim_token):
             # Stale or repeated: the broker says. What was found at the first time still holds.
             return self._provide(params, self._results.get(params.claim_token) or GateResult())
-        batch = self._broker.hold(
-            self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
-        )
-        requests = batch.wanted
+        requests = self._broker.batch(params.batch_id).wanted
         if self._gate.applies(requests):
             return self._check_and_provide(params, requests)
-        self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
         nothing = {request.request_id: NO_CONTRACT for request in requests}
         return self._provide(params, GateResult(unchecked=nothing))
 
@@ -267,7 +263,10 @@ class Control:
     def _check_and_provide(
         self, params: wire.ProvideBatch, requests: tuple[MockRequest, ...]
     ) -> Pending[Provided]:
-        """Check held mocks off the loop, then provide them, or refuse them with every violation."""
+        """Check mocks off the loop, then provide them, or refuse them with every violation."""
+        self._broker.hold(
+            self._clock.now(), params.adapter_id, params.batch_id, params.claim_token, params.mocks
+        )
         answer: Pending[Provided] = Pending()
 
         def judged(checked: concurrent.futures.Future[GateResult]) -> None:
@@ -385,8 +384,8 @@ class Control:
                 {"requestId": r.request_id, "endpoint": r.endpoint, "method": r.method}
                 for r in requests
             ]
-        if rejections := sum(entry.outcome == "rejected" for entry in batch.history):
-            info["rejections"] = rejections
+        if batch.rejections:
+            info["rejections"] = batch.rejections
         if batch.claim is not None:
             info["claim"] = ClaimInfo(
                 batch.claim.adapter_id, self._clock.unix_ms(batch.claim.deadline)

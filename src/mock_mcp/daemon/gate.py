@@ -73,10 +73,7 @@ class Gate:
             may_have_documents = mentions_contracts(self._root)
         else:
             may_have_documents = not self._project.is_current() or self._project.has_documents
-        return may_have_documents or any(
-            b'"schema' in (json := bytes(request.json)) or b'"documents"' in json
-            for request in requests
-        )
+        return may_have_documents or any(request.names_contract for request in requests)
 
     def submit(
         self, requests: Sequence[MockRequest], mocks: Sequence[Mock]

@@ -11,6 +11,7 @@ import hmac
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -54,24 +55,30 @@ _DISCARD_BYTES = 128 * 1024 * 1024
 class _Request:
     """One request as it is being received."""
 
-    __slots__ = ("body", "head_bytes", "headers", "keep_alive", "method", "refusal", "size", "url")
+    __slots__ = (
+        "body",
+        "head_bytes",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "refusal",
+        "size",
+        "url",
+        "values",
+    )
 
     def __init__(self) -> None:
         self.url = b""
+        self.path = b""
         self.method = b""
         self.headers: list[tuple[bytes, bytes]] = []
+        self.values: dict[bytes, bytes] = {}  # by lower-case name; of repeated ones the first
         self.body: list[bytes] = []
         self.head_bytes = 0
         self.size = 0
         self.keep_alive = True
         self.refusal: tuple[int, MockMcpError] | None = None
-
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key.lower() == name), None)
-
-    @property
-    def path(self) -> bytes:
-        return self.url.partition(b"?")[0]
 
 
 class HttpConnection(asyncio.Protocol):
@@ -166,17 +173,20 @@ class HttpConnection(asyncio.Protocol):
         self._request.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.headers.append((name, value))
-        self._request.head_bytes += len(name) + len(value)
+        request = self._request
+        request.headers.append((name, value))
+        request.values.setdefault(name.lower(), value)
+        request.head_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         request = self._request
         self._in_head, self._head_bytes = False, 0
+        request.path = request.url.partition(b"?")[0]
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
         self._stop_timer()
         request.refusal = self._refusal(request)
-        if (request.header(b"expect") or b"").lower() != b"100-continue":
+        if request.values.get(b"expect", b"").lower() != b"100-continue":
             return
         if request.refusal is not None:
             self._give_up(*request.refusal)  # the body is held back and need never come
@@ -222,11 +232,11 @@ class HttpConnection(asyncio.Protocol):
             return 404, MethodNotFound(
                 f"Nothing is at {shown}: POST /control, GET /health, or a WebSocket at /test."
             )
-        if not hmac.compare_digest(request.header(_TOKEN_HEADER) or b"", self._token):
+        if not hmac.compare_digest(request.values.get(_TOKEN_HEADER, b""), self._token):
             return 401, Unauthorized(
                 f"The header {TOKEN_HEADER} must carry the token from this daemon's registry file."
             )
-        length = request.header(b"content-length")
+        length = request.values.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > self._limits.body_bytes:
             return self._too_large()
         return None
@@ -308,9 +318,8 @@ class HttpConnection(asyncio.Protocol):
             return
         connection = b"" if keep_alive else b"Connection: close\r\n"
         transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
-            % (status, HTTPStatus(status).phrase.encode(), len(body), connection)
-            + body
+            b"%sContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
+            % (_status_line(status), len(body), connection, body)
         )
         if not keep_alive:
             self._is_deaf = True
@@ -365,6 +374,11 @@ class HttpConnection(asyncio.Protocol):
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
+
+
+@cache
+def _status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
 
 
 def _internal() -> InternalError:

@@ -177,21 +177,13 @@ class Hub:
 
         pending: Pending[T] = Pending(forget)
         self._waiting[pending] = run_id, attempt, otherwise
-        if self._closed:
-            pending.resolve(otherwise)
-        else:
-            pending.resolve_in(wait_s, otherwise)
-        return pending
+        return self._at_most(wait_s, pending, otherwise)
 
     def when_event(self, wait_s: float) -> Pending[None]:
         """Wait until something happens, or the time is up."""
         pending: Pending[None] = Pending(lambda: self._watching.discard(pending))
         self._watching.add(pending)
-        if self._closed:
-            pending.resolve(None)
-        else:
-            pending.resolve_in(wait_s, None)
-        return pending
+        return self._at_most(wait_s, pending, None)
 
     def settle_delivery(self, batch_id: str) -> Pending[bool]:
         """Settle after a batch was provided; the outcome says whether its test has the result.
@@ -206,6 +198,13 @@ class Hub:
             self._resolve_acks(batch_id, delivered=self.broker.was_delivered(batch_id))
         if not pending.done:
             pending.resolve_in(self.limits.ack_timeout_s, otherwise=False)
+        return pending
+
+    def _at_most(self, wait_s: float, pending: Pending[T], otherwise: T) -> Pending[T]:
+        if self._closed:
+            pending.resolve(otherwise)
+        else:
+            pending.resolve_in(wait_s, otherwise)
         return pending
 
     # -- Effects -----------------------------------------------------------------------------
@@ -226,9 +225,8 @@ class Hub:
         self._set_timer()
 
     def expire(self) -> None:
-        """Do now what is due, however late the timer is."""
-        deadline = self.broker.next_deadline()
-        if deadline is not None and deadline <= self.clock.now():
+        """Do now what is due, however late the timer is: nothing is due before it."""
+        if self._timer is not None and self._timer_at <= self.clock.now():
             self.broker.expire(self.clock.now())
             self.settle()
 

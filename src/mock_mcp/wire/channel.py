@@ -197,6 +197,7 @@ class _RawRequests(msgspec.Struct):
 
 _decode_raw_requests = msgspec.json.Decoder(_RawRequests).decode
 _OPTIONAL = ("body", "headers", "metadata", "contract")
+_SCHEMAS = ("schema", "schemaUrl")
 
 
 def encode_message(message: _Message) -> bytes:
@@ -262,14 +263,29 @@ def _decode_batch(text: bytes, value: dict[str, Any], limits: Limits) -> Submitt
                 f"requestId must have 1 to {limits.id_chars} characters - at `$.requests[{index}]`",
                 fields.batch_id,
             )
-        json = _without_nulls(value["requests"][index], raw)
-        requests.append(MockRequest(typed.request_id, typed.endpoint, typed.method, json))
+        request = value["requests"][index]
+        requests.append(
+            MockRequest(
+                typed.request_id,
+                typed.endpoint,
+                typed.method,
+                _without_nulls(request, raw),
+                _names_contract(request),
+            )
+        )
     return SubmittedBatch(requests, fields.batch_id)
+
+
+def _names_contract(request: dict[str, Any]) -> bool:
+    metadata, contract = request.get("metadata"), request.get("contract")
+    return (isinstance(metadata, dict) and any(name in metadata for name in _SCHEMAS)) or (
+        isinstance(contract, dict) and "documents" in contract
+    )
 
 
 def _without_nulls(request: dict[str, Any], raw: msgspec.Raw) -> msgspec.Raw:
     """Return the request as it came, unless a null must be dropped: it means absent."""
-    if all(request.get(name, raw) is not None for name in _OPTIONAL):
+    if None not in request.values():
         return raw
     kept = {k: v for k, v in request.items() if v is not None or k not in _OPTIONAL}
-    return msgspec.Raw(encode(kept))
+    return raw if len(kept) == len(request) else msgspec.Raw(encode(kept))

@@ -137,8 +137,24 @@ def test_a_null_elsewhere_is_a_value() -> None:
     assert json.loads(bytes(request.json)) == whole
 
 
-def test_a_request_without_nulls_is_passed_on_byte_for_byte() -> None:
-    raw = '{ "method":"GET",\t"z":1.00,"endpoint":"\\u002f", "requestId":"a",'
+@pytest.mark.parametrize(
+    ("fields", "names_contract"),
+    [
+        ({"metadata": {"schema": {}}}, True),
+        ({"metadata": {"schemaUrl": "a.json"}}, True),
+        ({"contract": {"documents": []}}, True),
+        ({"metadata": {"notes": {"schema": {}}}, "contract": {"mode": "warn"}}, False),
+        ({"metadata": ["schema"], "contract": "documents", "body": {"schema": {}}}, False),
+        ({"metadata": None, "contract": None}, False),
+    ],
+)
+def test_a_request_may_bring_a_contract(fields: dict[str, Any], names_contract: bool) -> None:
+    (request,) = batch([REQUEST | fields]).requests
+    assert request.names_contract is names_contract
+
+
+def test_a_request_that_stays_as_it_is_is_passed_on_byte_for_byte() -> None:
+    raw = '{ "method":"GET",\t"z":1.00,"y":null,"endpoint":"\\u002f", "requestId":"a",'
     raw += '"n":1E2,"k":"\\ud83d\\ude00"}'
     text = '{"type":"BATCH_MOCK_REQUEST","runId":"r","requests":[' + raw + "]}"
     found = decode_from_client(text.encode(), LIMITS)
