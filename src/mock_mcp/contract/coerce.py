@@ -8,12 +8,12 @@ objects and lists, as ``deepObject`` parameters and form bodies write them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mock_mcp.contract import pointer as pointers
 
-__all__ = ["coerce", "nest", "wants"]
+__all__ = ["branches_of", "coerce", "kinds_of", "nest", "scalar"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
@@ -52,9 +52,14 @@ def nest(pairs: Iterable[tuple[str, Any]], schema: dict[str, Any]) -> dict[str, 
     return tree
 
 
-def wants(schema: dict[str, Any], kind: str) -> bool:
-    """Say whether a closed schema mentions the type ``kind`` for the value itself."""
-    return any(kind in _types(branch) for branch in _branches(schema, schema))
+def branches_of(schema: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the parts of a closed schema that may judge the value itself."""
+    return tuple(_branches(schema, schema))
+
+
+def kinds_of(branches: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """Return the types that ``branches`` mention."""
+    return frozenset().union(*map(_types, branches))
 
 
 def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
@@ -74,7 +79,7 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
         lists = any("array" in _types(branch) for branch in branches)
         single = any(_types(branch) - {"array", "object", "null"} for branch in branches)
         if not lists or (single and len(value) == 1):
-            return _scalar(value[-1], branches)
+            return scalar(value[-1], branches)
         value = list(value)
     if isinstance(value, list):
         items = next((b["items"] for b in branches if "items" in b), True)
@@ -88,10 +93,11 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
                 flat.extend(child) if isinstance(child, Field) else flat.append(child)
             return coerce(flat, schema, root)
         return {key: coerce(child, _member(branches, key), root) for key, child in value.items()}
-    return _scalar(value, branches)
+    return scalar(value, branches)
 
 
-def _scalar(value: Any, branches: list[dict[str, Any]]) -> Any:
+def scalar(value: Any, branches: Sequence[dict[str, Any]]) -> Any:
+    """Return ``value``, if it is text, as the type that ``branches`` ask for."""
     if not isinstance(value, str) or not branches:
         return value
     for branch in branches:

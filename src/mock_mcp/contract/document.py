@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
+
+import msgspec
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.errors import ContractDocumentError
@@ -66,11 +68,10 @@ class Defect:
     action: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a value stands: a file of the document and a JSON pointer into it."""
 
-    file: File = field(repr=False)
+    file: File
     pointer: str
 
     def child(self, *tokens: str | int) -> Place:
@@ -79,6 +80,9 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file.name}#{self.pointer}"
+
+    def __repr__(self) -> str:
+        return f"Place({str(self)!r})"
 
 
 @dataclass(eq=False)
@@ -206,7 +210,7 @@ class Document:
 
     def changed(self) -> bool:
         """Say whether any file this document was read from has changed on disk."""
-        return any(file.changed() for file in list(self._files.values()))
+        return any(map(File.changed, list(self._files.values())))
 
     @property
     def paths(self) -> Iterator[tuple[str, Place, dict[str, Any]]]:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from mock_mcp.contract.document import METHODS, Document, Place
@@ -31,8 +31,7 @@ _MAX_STEPS = 20_000
 _MAX_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """An operation and the values its path parameters have in the call, percent-decoded."""
 
     operation: Operation

@@ -15,7 +15,8 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -24,7 +25,6 @@ import msgspec
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.bodies import header, media_type_of, shape_error
-from mock_mcp.contract.coerce import wants
 from mock_mcp.contract.document import (
     METHODS,
     Document,
@@ -57,8 +57,7 @@ MODES: tuple[Mode, ...] = ("enforce", "warn", "off")
 _RANK = {"method": 0, "path": 1, "server": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where the contract of one request comes from.
 
     Exactly one of ``match``, ``schema`` and ``reason`` is set.
@@ -82,8 +81,7 @@ class Source:
     wrong: MockMcpError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The outcome of checking one mock.
 
     Attributes:
@@ -137,7 +135,7 @@ class Contracts:
         self._documents = tuple(documents)
         self._cache_dir = cache_dir
         self._root = root
-        self._loaded: OrderedDict[tuple[Path, str | None, bool], _Loaded] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str | None, bool], _Loaded] = OrderedDict()
         self._bare: OrderedDict[bytes, Document] = OrderedDict()
         self._lock = threading.RLock()
         self.schemas = SchemaCache()
@@ -248,25 +246,28 @@ class Contracts:
         return path
 
     def _load(self, source: DocumentSource, *, schemas: bool = False) -> _Loaded:
-        path = source.path
-        if "\0" in str(path):
-            raise ContractDocumentError(repr(str(path)), "", "is not a file name")
-        if not path.is_absolute():
-            path = (self._root or Path()) / path
-        key = (path, source.server, schemas)
+        key = (str(source.path), source.server, schemas)
         with self._lock:
             loaded = self._loaded.get(key)
             if loaded is None or loaded.document.changed():
                 self._loaded.pop(key, None)
                 load = load_schema_file if schemas else load_document
                 document = load(
-                    path, server=source.server, cache_dir=self._cache_dir, root=self._root
+                    self._absolute(source.path),
+                    server=source.server,
+                    cache_dir=self._cache_dir,
+                    root=self._root,
                 )
                 loaded = self._loaded[key] = _Loaded(document, Finder(document))
                 while len(self._loaded) > MAX_DOCUMENTS:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return loaded
+
+    def _absolute(self, path: Path) -> Path:
+        if "\0" in str(path):
+            raise ContractDocumentError(repr(str(path)), "", "is not a file name")
+        return path if path.is_absolute() else (self._root or Path()) / path
 
     def _bare_document(self, schema: dict[str, Any]) -> Document:
         key = msgspec.json.encode(schema)
@@ -280,7 +281,9 @@ class Contracts:
 
     # -- Mocks --------------------------------------------------------------------------------
 
-    def check_mock(self, request: Mapping[str, Any], mock: Mock) -> Verdict:
+    def check_mock(
+        self, request: Mapping[str, Any], mock: Mock, source: Source | None = None
+    ) -> Verdict:
         """Check a mock against the contract of its request.
 
         Never raises for what the request, the mock or a document holds: a document that cannot be
@@ -289,20 +292,16 @@ class Contracts:
         Args:
             request: The wire object the mock answers.
             mock: The answer.
+            source: What `resolve` has just said of the request.
         """
-        source = self.resolve(request)
+        source = source or self.resolve(request)
         try:
             if source.match is not None:
-                operation = source.match.operation
-                response = operation.response(200 if mock.status is None else mock.status)
-                media = response.pick() if response is not None else None
                 verdict = self._check_answer(source.match, request, mock)
-                return replace(
-                    verdict,
-                    operation=operation.label,
-                    media_type=None if media is None else media.name,
-                    notes=(*source.skipped, *verdict.notes),
-                )
+                if source.skipped:
+                    notes = (*source.skipped, *verdict.notes)
+                    verdict = msgspec.structs.replace(verdict, notes=notes)
+                return verdict
             if source.schema is not None and source.document is not None:
                 return self._check_schema(source.document, source.schema, mock)
         except (ContractDocumentError, MissingExtra) as error:
@@ -324,7 +323,7 @@ class Contracts:
             return Verdict(True, found, None, compiled.fingerprint, notes=compiled.ignored)
         if isinstance(mock.data, str) and compiled.is_valid(mock.data):
             return Verdict(True, (), None, compiled.fingerprint, notes=compiled.ignored)
-        if not found or not wants(compiled.schema, "string"):
+        if not found or "string" not in compiled.kinds:
             found = (_evading(mock, media_type, JSON),)
         return Verdict(False, found, _not_judged(media_type))
 
@@ -333,7 +332,8 @@ class Contracts:
         status = 200 if mock.status is None else mock.status
         response = operation.response(status)
         if response is None:
-            return Verdict(checked=True, violations=(_undeclared(match, mock, status),))
+            undeclared = _undeclared(match, mock, status)
+            return Verdict(checked=True, violations=(undeclared,), operation=operation.label)
         notes: list[str] = []
         found = list(self._header_violations(response, mock, notes))
         content_type = media_type_of(mock.headers)
@@ -383,7 +383,7 @@ class Contracts:
         if base_type(media.name) not in ("*/*", "application/*"):
             return False
         compiled = self.schemas.get(document, media.schema, "response")
-        return not wants(compiled.schema, "string")
+        return "string" not in compiled.kinds
 
     def _header_violations(
         self, response: ResponseContract, mock: Mock, notes: list[str]
@@ -405,18 +405,21 @@ class Contracts:
             elif schema is not None:
                 compiled = self.schemas.get(document, schema, "response")
                 notes += compiled.ignored
-                read = read_simple(value, compiled.schema)
+                read = read_simple(value, compiled)
                 yield from explain(compiled, read, request_id=mock.request_id, prefix=prefix)
 
     # -- Requests -----------------------------------------------------------------------------
 
-    def check_request(self, request: Mapping[str, Any]) -> tuple[Violation, ...]:
+    def check_request(
+        self, request: Mapping[str, Any], source: Source | None = None
+    ) -> tuple[Violation, ...]:
         """Check the request that the code under test made.
 
         A request that no document covers (another host, or a lone schema) has nothing to break.
 
         Args:
             request: The wire object; ``headers`` absent means that nothing is known about them.
+            source: What `resolve` has just said of it.
 
         Returns:
             Every violation: pointers begin with ``/path``, ``/method``, ``/query``, ``/headers``,
@@ -428,7 +431,7 @@ class Contracts:
                 ``metadata.schemaUrl``, names.
             MissingExtra: It is YAML and PyYAML is not installed.
         """
-        source = self.resolve(request)
+        source = source or self.resolve(request)
         if source.match is not None:
             found = tuple(violations_of_request(source.match, request, self.schemas))
             return limited(found, request["requestId"])
@@ -487,12 +490,21 @@ def _verdict(
     notes: Iterable[str] = (),
 ) -> Verdict:
     """Return the verdict; ``judge`` is what the body was judged by, for the contract's hash."""
-    violations = limited(found, mock.request_id)
-    if unchecked_reason is not None:
-        return Verdict(False, violations, unchecked_reason)
-    required = sorted(name for name, is_required, _ in response.headers if is_required)
-    judged_by = fingerprint([response.key, judge, required])
-    return Verdict(True, violations, None, judged_by, notes=tuple(notes))
+    checked = unchecked_reason is None
+    return Verdict(
+        checked,
+        limited(found, mock.request_id),
+        unchecked_reason,
+        _judged_by(response.key, judge, response.required_headers) if checked else None,
+        response.operation.label,
+        None if response.preferred is None else response.preferred.name,
+        tuple(notes),
+    )
+
+
+@lru_cache(maxsize=256)
+def _judged_by(*parts: Any) -> str:
+    return fingerprint(parts)
 
 
 def _body_forbidden(mock: Mock, status: int, method: str) -> Violation:
@@ -577,7 +589,7 @@ def _no_operation(
 
 def _judged(body: Any, media_type: str, compiled: CompiledSchema) -> bool:
     """Say whether the schema judges a body of this type: JSON, or text that it takes as text."""
-    return is_json(media_type) or (isinstance(body, str) and wants(compiled.schema, "string"))
+    return is_json(media_type) or (isinstance(body, str) and "string" in compiled.kinds)
 
 
 def _body_violations(
@@ -589,5 +601,9 @@ def _body_violations(
         yield Violation(
             mock.request_id, "/body", "content-type", expected, excerpt(mock.data), hint
         )
-    elif compiled is not None and _judged(mock.data, media_type, compiled):
+    elif (
+        compiled is not None
+        and _judged(mock.data, media_type, compiled)
+        and not compiled.is_valid(mock.data)
+    ):
         yield from explain(compiled, mock.data, request_id=mock.request_id, prefix="/body")

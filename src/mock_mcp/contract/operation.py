@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 
@@ -27,11 +28,13 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 
+@lru_cache(maxsize=256)
 def base_type(media_type: str) -> str:
     """Return a media type in lower case without its parameters."""
     return media_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)
 def is_json(media_type: str) -> bool:
     """Say whether bodies of this media type are JSON values."""
     kind = base_type(media_type)
@@ -65,6 +68,12 @@ class Parameter:
     schema: Place | None
     media_type: str | None
 
+    @property
+    def pointer(self) -> str:
+        """Where violations say that it stands in a request."""
+        place = {"header": "headers", "cookie": "cookies"}.get(self.where, self.where)
+        return pointers.extend(f"/{place}", self.name)
+
 
 class ResponseContract:
     """What an operation declares for one status.
@@ -96,11 +105,24 @@ class ResponseContract:
 
     def pick(self, media_type: str | None = None) -> Media | None:
         """Return the media for ``media_type``; for None the preferred one, JSON first."""
-        return pick_media(self.media, media_type)
+        return self.preferred if media_type is None else pick_media(self.media, media_type)
 
-    @property
-    def headers(self) -> Iterator[tuple[str, bool, Place | None]]:
+    @cached_property
+    def preferred(self) -> Media | None:
+        """The media to answer with when nothing else is asked for: JSON if it is declared."""
+        return pick_media(self.media, None)
+
+    @cached_property
+    def required_headers(self) -> tuple[str, ...]:
+        """The names of the headers that an answer must have, sorted."""
+        return tuple(sorted(name for name, is_required, _ in self.headers if is_required))
+
+    @cached_property
+    def headers(self) -> tuple[tuple[str, bool, Place | None], ...]:
         """Each declared header: its name, whether it is required, and where its schema stands."""
+        return tuple(self._headers())
+
+    def _headers(self) -> Iterator[tuple[str, bool, Place | None]]:
         document = self.operation.document
         headers = self.node.get("headers")
         for name, node in headers.items() if isinstance(headers, dict) else ():
@@ -158,7 +180,7 @@ class Operation:
     def __repr__(self) -> str:
         return f"Operation({self.label!r})"
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Method and template, as people write them: ``GET /pet/{petId}``."""
         return f"{self.method.upper()} {self.path}"
@@ -247,7 +269,7 @@ class Operation:
         )
         return _media(self.document, place, body) if isinstance(body, dict) else ()
 
-    @property
+    @cached_property
     def body_required(self) -> bool:
         """Whether a request without a body breaks the contract."""
         if self.document.version == "2.0":
@@ -322,6 +344,9 @@ def pick_media(declared: Sequence[Media], media_type: str | None) -> Media | Non
     if media_type is None:
         by_rank = sorted(declared, key=lambda m: (base_type(m.name) != JSON, not is_json(m.name)))
         return by_rank[0] if by_rank else None
+    for media in declared:  # nearly always
+        if media.name == media_type:
+            return media
     wanted = media_type.strip().lower().replace(" ", "")
     kind = base_type(media_type)
     tests = (

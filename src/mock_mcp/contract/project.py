@@ -6,6 +6,7 @@ when it is first needed and again when it changed, so nobody has to restart a da
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class ProjectContracts:
 
     def __init__(self, root: Path, *, cache_dir: Path | None = None) -> None:
         self.root = root
+        self._file = str(root / "pyproject.toml")
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | str | None = "unread"
@@ -61,7 +63,7 @@ class ProjectContracts:
 
     def _read_stamp(self) -> tuple[int, int] | None:
         try:
-            found = (self.root / "pyproject.toml").stat()
+            found = os.stat(self._file)  # noqa: PTH116 - asked for every call
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipart_fields
-from mock_mcp.contract.coerce import coerce, nest, wants
+from mock_mcp.contract.coerce import coerce, nest, scalar
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
 from mock_mcp.contract.operation import (
@@ -63,7 +63,7 @@ class _RequestChecker:
         headers = request.get("headers")
         self._headers: Mapping[str, Any] | None = headers if isinstance(headers, dict) else None
         query = request["endpoint"].partition("#")[0].partition("?")[2]
-        self._query = parse_qsl(query, keep_blank_values=True)
+        self._query = parse_qsl(query, keep_blank_values=True) if query else []
 
     # -- Parameters ---------------------------------------------------------------------------
 
@@ -73,26 +73,23 @@ class _RequestChecker:
             return
         if parameter.where == "header" and parameter.name.lower() in _UNCHECKED_HEADERS:
             return
-        place = {"header": "headers", "cookie": "cookies"}.get(parameter.where, parameter.where)
-        prefix = f"/{place}/{parameter.name.replace('~', '~0').replace('/', '~1')}"
         compiled = self._compile(parameter.schema)
         value = self._value(parameter, compiled)
         if value is _ABSENT:
             if parameter.required:
                 yield self._violation(
-                    prefix,
+                    parameter.pointer,
                     "required",
                     f"{parameter.where} parameter {parameter.name!r}",
                     "no such parameter",
                     f"{self._operation.label} requires it: the code under test must send it.",
                 )
-        elif compiled is not None:
-            yield from explain(compiled, value, request_id=self._id, prefix=prefix)
+        elif compiled is not None and not compiled.is_valid(value):
+            yield from explain(compiled, value, request_id=self._id, prefix=parameter.pointer)
 
     def _value(self, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
-        schema = compiled.schema if compiled is not None else {}
         if parameter.where == "query":
-            return self._query_value(parameter, schema)
+            return self._query_value(parameter, compiled)
         if parameter.where == "path":
             text = self._path.get(parameter.name)
             if text is not None and parameter.style == "label":
@@ -103,21 +100,22 @@ class _RequestChecker:
             text = header(self._headers, parameter.name)
         else:
             text = self._cookies().get(parameter.name)
-        return _ABSENT if text is None else _read(text, parameter, schema)
+        return _ABSENT if text is None else _read(text, parameter, compiled)
 
-    def _query_value(self, parameter: Parameter, schema: dict[str, Any]) -> Any:
+    def _query_value(self, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
         name = parameter.name
+        schema, kinds = (compiled.schema, compiled.kinds) if compiled is not None else ({}, ())
         values = [value for key, value in self._query if key == name]
         bracketed = [(k, v) for k, v in self._query if k.startswith(name + "[")]
         if not values and bracketed:
             tree = nest([(key[len(name) :], value) for key, value in bracketed], {})
             return coerce(tree.get("", {}), schema)
         if not values:
-            if parameter.style == "form" and parameter.explode and wants(schema, "object"):
+            if parameter.style == "form" and parameter.explode and "object" in kinds:
                 return self._spread(schema)
             return _ABSENT
-        if parameter.media_type is not None or not wants(schema, "array"):
-            return _read(values[-1], parameter, schema)
+        if parameter.media_type is not None or "array" not in kinds:
+            return _read(values[-1], parameter, compiled)
         if not parameter.explode:
             separator = _SEPARATORS.get(parameter.style, ",")
             values = [part for value in values for part in value.split(separator)]
@@ -209,7 +207,7 @@ def _body_value(body: Any, kind: str, compiled: CompiledSchema) -> Any:
             return _ABSENT
         return coerce(nest(pairs, compiled.schema), compiled.schema)
     if not is_json(kind):
-        return body if isinstance(body, str) and wants(compiled.schema, "string") else _ABSENT
+        return body if isinstance(body, str) and "string" in compiled.kinds else _ABSENT
     if isinstance(body, str) and not compiled.is_valid(body):
         try:
             return msgspec.json.decode(body)  # a client that sends the body as it went out
@@ -218,7 +216,7 @@ def _body_value(body: Any, kind: str, compiled: CompiledSchema) -> Any:
     return body
 
 
-def _read(text: str, parameter: Parameter, schema: dict[str, Any]) -> Any:
+def _read(text: str, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
     if parameter.media_type is not None:
         if not is_json(parameter.media_type):
             return text
@@ -226,25 +224,26 @@ def _read(text: str, parameter: Parameter, schema: dict[str, Any]) -> Any:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return text
-    return read_simple(text, schema, explode=parameter.explode)
+    return text if compiled is None else read_simple(text, compiled, explode=parameter.explode)
 
 
-def read_simple(text: str, schema: dict[str, Any], *, explode: bool = False) -> Any:
+def read_simple(text: str, compiled: CompiledSchema, *, explode: bool = False) -> Any:
     """Return the value of a header or path parameter in style ``simple``.
 
     Args:
         text: As sent: ``a,b`` is a list, ``k,v`` (or ``k=v`` exploded) an object, if the schema
             wants one.
-        schema: The closed schema.
+        compiled: What it must be.
         explode: Whether an object is written ``k=v,k=v``.
     """
-    if wants(schema, "array"):
-        return coerce([part.strip() for part in text.split(",")], schema)
-    if wants(schema, "object") and not wants(schema, "string"):
+    kinds = compiled.kinds
+    if "array" in kinds:
+        return coerce([part.strip() for part in text.split(",")], compiled.schema)
+    if "object" in kinds and "string" not in kinds:
         parts = text.split(",")
         if explode:
             pairs = {k: v for k, equals, v in (part.partition("=") for part in parts) if equals}
         else:
             pairs = dict(zip(parts[::2], parts[1::2], strict=False))
-        return coerce(pairs, schema)
-    return coerce(text, schema)
+        return coerce(pairs, compiled.schema)
+    return scalar(text, compiled.branches)

@@ -106,6 +106,8 @@ def explain(
                 "Flatten it.",
             ),
         )
+    if not errors:
+        return ()
     explainer = _Explainer(compiled.schema, value)
     findings = (finding for error in errors[:MAX_ERRORS] for finding in explainer.error(error))
     violations: dict[tuple[str, str, str], Violation] = {}
