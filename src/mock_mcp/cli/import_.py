@@ -130,8 +130,8 @@ def _place(options: argparse.Namespace) -> Place | None:
     if out.suffix != ".json":
         raise ConfigurationError(f"{options.out} must end in .json, as recordings do.")
     if out.parent.parent.name == DIRECTORY:  # __mocks__/<module>/<test>.json
-        return Place(out, f"{out.parent.name}.py::{out.stem}")
-    return Place(out, out.stem)
+        return Place(str(out), f"{out.parent.name}.py::{out.stem}")
+    return Place(str(out), out.stem)
 
 
 def _above(path: Path) -> Path:

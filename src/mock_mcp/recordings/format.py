@@ -41,6 +41,7 @@ __all__ = [
     "is_sidecar",
     "pack",
     "recording_schema",
+    "reference",
     "sidecars_of",
     "unpack",
 ]
@@ -302,7 +303,7 @@ def pack(
             kind = "json"
             text = _dumps(body).encode()
             small = sidecar_bytes is None or len(text) <= sidecar_bytes
-            if small and _reference(body) is None:
+            if small and reference(body) is None:
                 return body
             content = msgspec.json.format(text, indent=2) + b"\n"
         name = f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
@@ -327,7 +328,7 @@ def unpack(
     """
 
     def restored(body: Any) -> Any:
-        name = _reference(body)
+        name = reference(body)
         if name is None:
             return body
         shape = _SIDECAR.fullmatch(name)
@@ -347,7 +348,7 @@ def unpack(
 def sidecars_of(interaction: RecordedInteraction) -> frozenset[str]:
     """Return the names of the sidecars that a packed interaction refers to."""
     bodies = [interaction.request.body, interaction.response and interaction.response.body]
-    return frozenset(name for name in map(_reference, bodies) if name is not None)
+    return frozenset(name for name in map(reference, bodies) if name is not None)
 
 
 def is_sidecar(name: str, stem: str | None = None) -> bool:
@@ -372,7 +373,7 @@ def _map_bodies(
     )
 
 
-def _reference(body: Any) -> str | None:
+def reference(body: Any) -> str | None:
     """Return the file name in ``{"$file": name}``, None for every other body."""
     if isinstance(body, dict) and len(body) == 1 and isinstance(name := body.get("$file"), str):
         return name

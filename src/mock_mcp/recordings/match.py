@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
@@ -34,13 +35,22 @@ RequestMatcher = Callable[[RecordedRequest, RecordedRequest], bool]
 BeforeMatch = Callable[[RecordedRequest], RecordedRequest | None]
 """Changes a request before it is compared, recorded or made; None: it matches nothing."""
 
-_Part = Callable[[RecordedRequest, SplitResult], Any]
+_Part = Callable[[RecordedRequest, "_Url"], Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _MAYBE_WHOLE = re.compile(rb"\d(?:\.0(?!\d)|[eE])")
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class _Url(NamedTuple):
+    """The parts of a URL as they are compared; of the query all that is there."""
+
+    scheme: str
+    host: str
+    path: str
+    query: tuple[tuple[str, str], ...]
 
 
 class _Ignored(NamedTuple):
@@ -65,6 +75,11 @@ class Matching:
 
     Raises:
         ConfigurationError: A name in ``match`` or ``ignore`` means nothing.
+
+    Attributes:
+        parts: The names in ``match``, without callables.
+        matchers: The callables.
+        request_headers: The names of request headers that are compared, and so must be recorded.
     """
 
     def __init__(
@@ -79,13 +94,11 @@ class Matching:
         self.matchers: tuple[RequestMatcher, ...] = tuple(
             name for name in names if not isinstance(name, str)
         )
+        self.request_headers = tuple(
+            _header_name(part) for part in self.parts if part.startswith("headers:")
+        )
         self._before = before
         self._extract = tuple(self._part(name) for name in self.parts)
-
-    @property
-    def request_headers(self) -> tuple[str, ...]:
-        """The names of request headers that are compared, and so must be recorded."""
-        return tuple(_header_name(part) for part in self.parts if part.startswith("headers:"))
 
     def exact(self) -> Matching:
         """Return a matching that compares all that is recorded but the ignored fields."""
@@ -99,7 +112,7 @@ class Matching:
 
     def key(self, request: RecordedRequest) -> Key:
         """Return what a prepared request is found by."""
-        url = urlsplit(request.url)
+        url = _read_url(request.url)
         return tuple([part(request, url) for part in self._extract])
 
     def accepts(self, recorded: RecordedRequest, made: RecordedRequest) -> bool:
@@ -115,8 +128,8 @@ class Matching:
         parts: dict[str, _Part] = {
             "method": lambda request, _: request.method,
             "scheme": lambda _, url: url.scheme,
-            "host": lambda _, url: _host(url),
-            "path": lambda _, url: _path(url.path),
+            "host": lambda _, url: url.host,
+            "path": lambda _, url: url.path,
             "query": lambda _, url: self._query(url.query),
             "body": lambda request, _: self._body(request.body),
         }
@@ -127,13 +140,10 @@ class Matching:
             )
         return parts[name]
 
-    def _query(self, query: str) -> tuple[tuple[str, str], ...]:
-        if not query:
-            return ()
-        pairs = parse_qsl(query, keep_blank_values=True)
-        if (ignored := self._ignored.query) is not None:
-            pairs = [pair for pair in pairs if not ignored.match(pair[0])]
-        return tuple(sorted(pairs))
+    def _query(self, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        if pairs and (ignored := self._ignored.query) is not None:
+            return tuple(pair for pair in pairs if not ignored.match(pair[0]))
+        return pairs
 
     def _headers(self, request: RecordedRequest, wanted: re.Pattern[str]) -> tuple[Any, ...]:
         ignored = self._ignored.headers
@@ -166,6 +176,13 @@ class Matching:
 
 def _header_name(part: str) -> str:
     return part.partition(":")[2].strip().lower()
+
+
+@lru_cache(maxsize=256)  # the recorded URL is that of the call
+def _read_url(url: str) -> _Url:
+    parts = urlsplit(url)
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True)) if parts.query else ()
+    return _Url(parts.scheme, _host(parts), _path(parts.path), tuple(pairs))
 
 
 def _host(url: SplitResult) -> str:

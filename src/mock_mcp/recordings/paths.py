@@ -11,8 +11,10 @@ that differ only in case are told apart by the test id inside the file (`store`)
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -39,8 +41,13 @@ class Place(NamedTuple):
     wherever pytest is started and when a directory is moved.
     """
 
-    path: Path
+    file: str
     test: str
+
+    @property
+    def path(self) -> Path:
+        """The file as a path: made when it is asked for, which is not for every test."""
+        return Path(self.file)
 
 
 def locate(test_file: Path, names: Sequence[str]) -> Place:
@@ -50,8 +57,8 @@ def locate(test_file: Path, names: Sequence[str]) -> Place:
         test_file: The test's file.
         names: Its classes, outermost first, and its name with parameters (see `names_of`).
     """
-    test = "::".join([test_file.name, *names])
-    return Place(_directory(test_file) / f"{_stem(names)}.json", test)
+    name, directory = _module(os.fspath(test_file))
+    return Place(f"{directory}{os.sep}{_stem(names)}.json", "::".join([name, *names]))
 
 
 def locate_scope(
@@ -69,14 +76,16 @@ def locate_scope(
     """
     if scope == "class":
         stem = _stem(classes, prefix="_class.")
-        directory, test = _directory(where), "::".join([where.name, *classes])
+        name, directory = _module(os.fspath(where))
+        test = "::".join([name, *classes])
     elif scope == "module":
-        stem, directory, test = "_module", _directory(where), where.name
+        stem = "_module"
+        test, directory = _module(os.fspath(where))
     else:
-        stem, directory, test = f"_{scope}", where / DIRECTORY, scope
+        stem, directory, test = f"_{scope}", str(where / DIRECTORY), scope
     if fixture is not None:
         stem = _stem([fixture], prefix=f"{stem}.", plain=_plain((), fixture))
-    return Place(directory / f"{stem}.json", test)
+    return Place(f"{directory}{os.sep}{stem}.json", test)
 
 
 def names_of(node_id: str) -> tuple[str, list[str]]:
@@ -92,9 +101,12 @@ def names_of(node_id: str) -> tuple[str, list[str]]:
     return file, names
 
 
-def _directory(test_file: Path) -> Path:
-    module = test_file.stem if test_file.suffix == ".py" else test_file.name
-    return test_file.parent / DIRECTORY / module
+@lru_cache(maxsize=64)
+def _module(test_file: str) -> tuple[str, str]:
+    """Return the name of a test's file, and the directory of its recordings."""
+    path = Path(test_file)
+    module = path.stem if path.suffix == ".py" else path.name
+    return path.name, str(path.parent / DIRECTORY / module)
 
 
 def _stem(names: Sequence[str], prefix: str = "", plain: str | None = None) -> str:

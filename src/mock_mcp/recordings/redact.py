@@ -128,7 +128,10 @@ class Redaction:
 
     def recording(self, request_headers: Iterable[str]) -> Self:
         """Return the same redaction that records more request headers."""
-        names = (*self._recorded, *request_headers)
+        wanted = tuple(request_headers)
+        if not wanted:
+            return self
+        names = (*self._recorded, *wanted)
         more = copy.copy(self)
         more._recorded = names  # noqa: SLF001 - of this class
         more._request_headers = _allowed(names)  # noqa: SLF001 - of this class

@@ -37,6 +37,7 @@ from mock_mcp.recordings.format import (
     encode_recording,
     is_sidecar,
     pack,
+    reference,
     sidecars_of,
     unpack,
 )
@@ -94,7 +95,7 @@ class RecordingFile:
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         test: str,
         *,
         matching: Matching | None = None,
@@ -102,7 +103,7 @@ class RecordingFile:
         before_record: Iterable[BeforeRecord] = (),
         sidecar_bytes: int | None = SIDECAR_BYTES,
     ) -> None:
-        self.path = path
+        self._name = os.fspath(path)
         self.test = test
         self.matching = matching or Matching()
         self.redaction = (redaction or Redaction()).recording(self.matching.request_headers)
@@ -114,6 +115,11 @@ class RecordingFile:
         self._staged: list[_Staged] = []
         self._promoted = False
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._name)
+
     @cached_property
     def _exact(self) -> Matching:
         return self.matching.exact()
@@ -122,7 +128,7 @@ class RecordingFile:
 
     def exists(self) -> bool:
         """Return whether there is a recording."""
-        return self.path.is_file()
+        return os.path.isfile(self._name)  # noqa: PTH113 - asked for every test
 
     def find(self, request: RecordedRequest) -> RecordedInteraction | None:
         """Return the next unused interaction that answers a request, and mark it used.
@@ -148,7 +154,7 @@ class RecordingFile:
                 return None
             for index, entry in enumerate(candidates):
                 if not self.matching.matchers or self.matching.accepts(entry.prepared, prepared):
-                    found = entry.unpacked(self.path)
+                    found = entry.unpacked(self._name)
                     entry.used = True
                     del candidates[index]
                     return found
@@ -260,13 +266,15 @@ class RecordingFile:
 
     def _load(self) -> list[_Entry]:
         if self._old is None:
-            recording = decode_recording(_read(self.path), self.path) if self.exists() else None
-            if recording is not None:
-                self._check_owner(recording.test)
-            entries = [_Entry(item) for item in recording.interactions] if recording else []
+            entries: list[_Entry] = []
             by_key: dict[Key, list[_Entry]] = {}
+            text = self._read()
+            if text is not None:
+                recording = decode_recording(text, self._name)
+                self._check_owner(recording.test)
+                entries = list(map(_Entry, recording.interactions))
             for entry in entries:
-                entry.cleaned = self.redaction.request(entry.request(self.path))
+                entry.cleaned = self.redaction.request(entry.request(self._name))
                 prepared = self.matching.prepare(entry.cleaned)
                 if prepared is not None:
                     entry.prepared = prepared
@@ -274,6 +282,16 @@ class RecordingFile:
                     by_key.setdefault(entry.key, []).append(entry)
             self._old, self._by_key = entries, by_key
         return self._old
+
+    def _read(self) -> bytes | None:
+        """Return what the file holds; None when there is none."""
+        try:
+            with open(self._name, "rb", buffering=0) as file:  # noqa: PTH123 - for every test
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as exc:
+            raise _unreadable(self._name, exc) from exc
 
     def _check_owner(self, owner: str) -> None:
         """Refuse the file of another test, which a file system that ignores case may hand out."""
@@ -414,13 +432,12 @@ class _Entry:
         self.key: Key | None = None
         self.used = False
 
-    def request(self, file: Path) -> RecordedRequest:
+    def request(self, file: str) -> RecordedRequest:
         """Return the request with its body in place."""
-        if sidecars_of(msgspec.structs.replace(self.packed, response=None)):
-            return self.unpacked(file).request
-        return self.packed.request
+        packed = self.packed.request
+        return packed if reference(packed.body) is None else self.unpacked(file).request
 
-    def unpacked(self, file: Path) -> RecordedInteraction:
+    def unpacked(self, file: str) -> RecordedInteraction:
         """Return the interaction with its bodies in place, always the same object."""
         if self.full is None:
             self.full = _unpack(file, self.packed)
@@ -453,15 +470,19 @@ class _Staged(NamedTuple):
     replaces: _Entry | None
 
 
-def _unpack(file: Path, packed: RecordedInteraction) -> RecordedInteraction:
-    return unpack(packed, file, lambda name: file.with_name(name).read_bytes())
+def _unpack(file: str | Path, packed: RecordedInteraction) -> RecordedInteraction:
+    return unpack(packed, file, lambda name: Path(file).with_name(name).read_bytes())
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise RecordingError(path, f"It cannot be read ({exc.strerror or exc}).") from exc
+        raise _unreadable(path, exc) from exc
+
+
+def _unreadable(path: object, exc: OSError) -> RecordingError:
+    return RecordingError(path, f"It cannot be read ({exc.strerror or exc}).")
 
 
 def _write_whole(target: Path, data: bytes) -> None:

@@ -83,13 +83,13 @@ def test_every_name_is_safe(names: list[str]) -> None:
 
 def test_scopes_have_files_of_their_own() -> None:
     directory = FILE.parent / "__mocks__"
-    assert locate_scope("module", FILE) == (directory / "test_shop/_module.json", "test_shop.py")
-    assert locate_scope("class", FILE, ["TestCart"]) == (
-        directory / "test_shop/_class.TestCart.json",
-        "test_shop.py::TestCart",
-    )
-    assert locate_scope("session", Path("/p")) == (Path("/p/__mocks__/_session.json"), "session")
-    assert locate_scope("package", FILE.parent) == (directory / "_package.json", "package")
+    module, of_class = locate_scope("module", FILE), locate_scope("class", FILE, ["TestCart"])
+    assert (module.path, module.test) == (directory / "test_shop/_module.json", "test_shop.py")
+    assert of_class.path == directory / "test_shop/_class.TestCart.json"
+    assert of_class.test == "test_shop.py::TestCart"
+    assert locate_scope("session", Path("/p")).path == Path("/p/__mocks__/_session.json")
+    assert locate_scope("package", FILE.parent).path == directory / "_package.json"
+    assert locate_scope("package", FILE.parent).test == "package"
 
 
 @pytest.mark.parametrize(
