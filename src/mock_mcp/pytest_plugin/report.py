@@ -60,10 +60,11 @@ class Report:
     def count(self, scope: Scope, *, passed: bool) -> None:
         """Count the calls of a scope that ends, and what of its recording was not used."""
         self._counts.update(call.source for call in scope.calls if call.source is not None)
-        self._drift.update({drift.summary for drift in scope.live.drifts})
-        self._note(scope.live.notes)
+        if scope.live is not None:
+            self._drift.update({drift.summary for drift in scope.live.drifts})
+            self._note(scope.live.notes)
         file = scope.file
-        if not passed or file is None or not file.exists():
+        if not passed or file is None:
             return
         if not self.prunes and scope.settings.mode not in ("all", "rewrite"):
             unused = len(file.unused())

@@ -9,7 +9,7 @@ from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
 from mock_mcp.scope.hand import UnusedResponse
 from mock_mcp.scope.live import ApiDrift, UnrecordableAnswer
-from mock_mcp.scope.scope import Polices, Scope
+from mock_mcp.scope.scope import Scope
 from mock_mcp.scope.settings import (
     MODES,
     SOURCES,
@@ -19,6 +19,7 @@ from mock_mcp.scope.settings import (
     make_settings,
     resolve_mode,
 )
+from mock_mcp.scope.shared import Polices
 
 __all__ = [
     "MODES",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest
+
+if TYPE_CHECKING:
+    from mock_mcp.scope.ruling import Ruling
 
 __all__ = ["Call"]
 
@@ -24,14 +27,16 @@ class Call:
     url: str
     headers: Mapping[str, str | list[str]]
     body: Any
-    number: int = 0
+    number: int
+    wire: dict[str, Any] = field(repr=False)
+    """The request object, as the contract judges it."""
+    recorded: RecordedRequest = field(repr=False)
+    """The request, as the recording knows it."""
     status: int | None = None
     data: Any = None
     source: str | None = None
-    wire: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The request object, as the contract judges it."""
-    recorded: RecordedRequest = field(default=RecordedRequest("", ""), repr=False)
-    """The request, as the recording knows it."""
+    ruling: Ruling | None = field(default=None, repr=False)
+    """What the contracts said of it when it was made; None when none can apply."""
     is_bodiless: bool = field(default=False, repr=False)
     """Whether the recorded answer has no body at all, which is not the same as ``null``."""
     replaces: RecordedInteraction | None = field(default=None, repr=False)

@@ -93,8 +93,7 @@ class LiveAnswers:
     def sending(self, call: Call) -> Iterator[None]:
         """Really make a call; note that it got no answer when it fails, or is given up."""
         try:
-            with self._noted:
-                yield
+            yield
         except TransportFailure as failure:
             self._note(call, failure.message)
             raise

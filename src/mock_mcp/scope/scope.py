@@ -13,29 +13,18 @@ connection) is also kept in `Scope.failures`: the code may swallow the exception
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import threading
-import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
-from mock_mcp.browser import Lull, PageCallFailed, UrlMatch, route
-from mock_mcp.client.police import ContractMode, OpenApi, Police
-from mock_mcp.errors import (
-    ConfigurationError,
-    ContractViolation,
-    ContractWarning,
-    MockMcpDisabled,
-    MockMcpError,
-)
+from mock_mcp.browser import PageCallFailed, UrlMatch, route
+from mock_mcp.client.police import ContractMode, OpenApi
+from mock_mcp.errors import ConfigurationError, ContractViolation, MockMcpDisabled, MockMcpError
 from mock_mcp.exchange import (
     Decision,
     FailureKind,
-    HostRules,
     HttpRequest,
     HttpResponse,
     NetworkBlocked,
@@ -50,7 +39,6 @@ from mock_mcp.recordings.format import (
     RecordedRequest,
     RecordedResponse,
 )
-from mock_mcp.recordings.match import Matching
 from mock_mcp.recordings.miss import (
     RecordingMiss,
     Repair,
@@ -59,72 +47,19 @@ from mock_mcp.recordings.miss import (
     source_of,
 )
 from mock_mcp.recordings.paths import Place
-from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import Promoted, RecordingFile
-from mock_mcp.runtime.loops import in_asyncio, in_thread
-from mock_mcp.runtime.project import Project
+from mock_mcp.scope.assistant import Assistant
 from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
+from mock_mcp.scope.failures import Noted
 from mock_mcp.scope.hand import HandWritten
 from mock_mcp.scope.live import LiveAnswers
+from mock_mcp.scope.ruling import rule
 from mock_mcp.scope.settings import ScopeSettings
+from mock_mcp.scope.shared import Polices, rules_of
 from mock_mcp.types import Mock
 
-__all__ = ["Polices", "Scope"]
-
-_FOR_ASSISTANT = Redaction(request_headers=["*"])
-_WARNED_FRAMES = 6
-"""Frames between the check that warns and the HTTP library's call."""
-
-
-@lru_cache(maxsize=16)
-def _redaction(names: tuple[str, ...] | None, response_headers: tuple[str, ...]) -> Redaction:
-    """Return the redaction of settings; without names of secret fields, even (), it is off."""
-    return Redaction(
-        names=names or (), response_headers=response_headers, enabled=names is not None
-    )
-
-
-_shared_matching = lru_cache(maxsize=16)(Matching)
-
-
-def _matching(settings: ScopeSettings) -> Matching:
-    """Return the matching of settings; tests that share theirs share it, as they do redactions."""
-    values = settings.match, settings.ignore, settings.before_match
-    try:
-        hash(values)
-    except TypeError:  # a hook of the test's own need not be hashable
-        return Matching(*values)
-    return _shared_matching(*values)
-
-
-class Polices:
-    """Make one `Police` for all scopes with the same documents: contracts are read once.
-
-    Args:
-        project: The project, for its contract settings.
-        cache_dir: The directory that holds ``mock-mcp/``.
-    """
-
-    def __init__(
-        self, project: Project, *, cache_dir: str | os.PathLike[str] | None = None
-    ) -> None:
-        self._project = project
-        self._cache_dir = cache_dir
-        self._made: dict[str, Police] = {}
-
-    def get(self, openapi: Sequence[OpenApi], mode: ContractMode | None) -> Police:
-        """Return who judges by these documents beside the project's.
-
-        Raises:
-            ConfigurationError: A document is not there, or the mode is unknown.
-        """
-        key = repr((openapi, mode))
-        if key not in self._made:
-            self._made[key] = Police(
-                self._project, cache_dir=self._cache_dir, openapi=openapi, mode=mode
-            )
-        return self._made[key]
+__all__ = ["Scope"]
 
 
 class Scope:
@@ -155,38 +90,39 @@ class Scope:
         repair: Repair = repair_command,
         test: Mapping[str, Any] | None = None,
     ) -> None:
+        rules = rules_of(settings)
         self.settings = settings
         self.calls: list[Call] = []
         self.failures: list[MockMcpError] = []
         self.instructions = settings.instructions
         self.file: RecordingFile | None = None
+        self.live: LiveAnswers | None = None
         self._polices = polices
         self._documents = settings.openapi
         self._police = polices.get(self._documents, settings.contract)
-        self._hosts = HostRules(settings.hosts, passthrough=settings.passthrough)
-        self._client = client
+        self._hosts = rules.hosts
+        self._assistant: Assistant | None = None
         self._writer: Literal["ai", "example"] = writer
         self._repair = repair
-        self._test = {name: value for name, value in (test or {}).items() if value}
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
-        self._noted = _Noted(self.failures)
-        self._asking = _Asking(self.failures)
+        self._noted = Noted(self.failures)
         self._hand: list[HandWritten] = []
-        self._lull = Lull()
         self._is_finished = False
         self._may_obtain = settings.mode != "none"
         if place is not None:
             self.file = RecordingFile(
-                place.path,
+                place.file,
                 place.test,
-                matching=_matching(settings),
-                redaction=_redaction(settings.redact, settings.response_headers),
+                matching=rules.matching,
+                redaction=rules.redaction,
                 before_record=settings.before_record,
             )
             if settings.mode == "once" and self.file.exists():
                 self._may_obtain = False
-        self.live = LiveAnswers(self.file, self._noted)
+        if client is not None:
+            self._assistant = Assistant(client, settings.timeout_s, test or {}, self.failures)
+        if self._may_obtain and settings.source == "live":
+            self.live = LiveAnswers(self.file, self._noted)
 
     # -- What the test may do ----------------------------------------------------------------
 
@@ -250,8 +186,7 @@ class Scope:
             optional=optional,
             contract=contract,
         )
-        with self._lock:
-            self._hand.append(answer)
+        self._hand.append(answer)
 
     def route(self, page: Any, url: UrlMatch) -> Any:
         """Answer the requests of a Playwright page whose URL matches, as those of HTTP libraries.
@@ -282,9 +217,10 @@ class Scope:
         metadata: Mapping[str, Any] | None = None,
     ) -> Mock:
         """Ask for the answer to a call that no HTTP library makes; replayed and recorded too."""
-        call = self._begin(endpoint, method, headers or {}, _given(body), metadata)
-        answer = self._answer(call)
-        return answer if answer is not None else self._accept(call, self._ask(call))
+        with self._noted:
+            call = self._begin(endpoint, method, dict(headers or {}), _given(body), metadata)
+            answer = self._answer(call)
+            return answer if answer is not None else self._accept(call, self._ask(call))
 
     async def request_mock_async(
         self,
@@ -296,21 +232,20 @@ class Scope:
         metadata: Mapping[str, Any] | None = None,
     ) -> Mock:
         """Ask as `request_mock` does, from async code."""
-        call = self._begin(endpoint, method, headers or {}, _given(body), metadata)
-        answer = self._answer(call)
-        return answer if answer is not None else self._accept(call, await self._ask_async(call))
+        with self._noted:
+            call = self._begin(endpoint, method, dict(headers or {}), _given(body), metadata)
+            answer = self._answer(call)
+            return answer if answer is not None else self._accept(call, await self._ask_async(call))
 
     def wait_for_pending_requests(self) -> None:
         """Wait for every answer that is pending now in other threads; raise the first failure."""
-        if self._client is not None and self._client.is_connected:
-            self._client.sync().wait_for_pending_requests()
+        if self._assistant is not None:
+            self._assistant.wait()
 
     async def wait_for_pending_requests_async(self) -> None:
         """Wait as `wait_for_pending_requests` does, from async code."""
-        if not in_asyncio():
-            await in_thread(self.wait_for_pending_requests)
-        elif self._client is not None and self._client.is_connected:
-            await (await self._client.asynchronous()).wait_for_pending_requests()
+        if self._assistant is not None:
+            await self._assistant.wait_async()
 
     # -- What the interceptors ask (mock_mcp.exchange.Exchange) ------------------------------------
 
@@ -320,21 +255,23 @@ class Scope:
 
     def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
         """Return the answer to an intercepted call."""
-        call = self._begin_http(request)
-        mock = self._answer(call)
-        if mock is None and send is not None and self.settings.source == "live":
-            with self.live.sending(call):
-                response = send()
-            return self.live.take(call, response, self._police)
-        if mock is None:
-            mock = self._accept(call, self._ask(call))
-        return self._respond(request, call, mock)
+        with self._noted:
+            call = self._begin_http(request)
+            mock = self._answer(call)
+            if mock is None and send is not None and self.live is not None:
+                with self.live.sending(call):
+                    response = send()
+                return self.live.take(call, response, self._police)
+            if mock is None:
+                mock = self._accept(call, self._ask(call))
+            return self._respond(request, call, mock)
 
     async def handle_async(
         self, request: HttpRequest, send: SendAsync | None = None
     ) -> HttpResponse:
         """Return the answer to an intercepted call, from async code."""
-        return await self._handle(request, self._ask_async, send)
+        with self._noted:
+            return await self._handle(request, self._ask_async, send)
 
     def blocked(self, error: NetworkBlocked) -> None:
         """Note a refused connection: the code under test may hide it."""
@@ -404,7 +341,7 @@ class Scope:
     ) -> HttpResponse:
         call = self._begin_http(request)
         mock = self._answer(call)
-        if mock is None and send is not None and self.settings.source == "live":
+        if mock is None and send is not None and self.live is not None:
             with self.live.sending(call):
                 response = await send()
             return self.live.take(call, response, self._police)
@@ -420,26 +357,26 @@ class Scope:
         self,
         url: str,
         method: str,
-        headers: Mapping[str, Any],
+        headers: dict[str, Any],
         body: Any,
         metadata: Mapping[str, Any] | None,
     ) -> Call:
         """Note a call and check it against its contract."""
+        number = next(self._numbers)
         shown = None if body is msgspec.UNSET else body
-        call = Call(method, url, headers, shown, next(self._numbers))
-        call.recorded = RecordedRequest(method, url, dict(headers), body)
-        call.wire = {"requestId": f"c{call.number}", "endpoint": url, "method": method}
-        call.wire["headers"] = headers
+        wire = {"requestId": f"c{number}", "endpoint": url, "method": method, "headers": headers}
         if shown is not None:
-            call.wire["body"] = shown
+            wire["body"] = shown
         if metadata is not None:
-            call.wire["metadata"] = metadata
+            wire["metadata"] = metadata
         if contract := self._police.contract_of(None):
-            call.wire["contract"] = contract
-        with self._lock:
-            self.calls.append(call)
-        with self._noted:
-            self._police.check(call.wire, stacklevel=_WARNED_FRAMES)
+            wire["contract"] = contract
+        recorded = RecordedRequest(method, url, headers, body)
+        call = Call(method, url, headers, shown, number, wire, recorded)
+        self.calls.append(call)
+        ruling = call.ruling = rule(self._police, call)
+        if ruling is not None:
+            ruling.check_request(call)
         return call
 
     def _answer(self, call: Call) -> Mock | None:
@@ -448,22 +385,23 @@ class Scope:
             if (take := hand.take(call)) is not None:
                 call.source = "hand"
                 mock = msgspec.structs.replace(take(), request_id=call.wire["requestId"])
-                with self._noted:
-                    *_, media_type = self._check(call, _as_value(mock), hand.contract)
+                media_type = None
+                if call.ruling is not None and hand.contract != "off":
+                    verdict = call.ruling.check_answer(call, _as_value(mock), hand.contract)
+                    media_type = verdict.media_type
                 return self._answered(call, _with_type(mock, media_type), "hand")
-        with self._noted:
-            answer = self._replay(call)
-            if answer is not None:
-                return answer
-            if not self._may_obtain:
-                raise self._miss(call)
-            if self.settings.source == "example":
-                return self._accept(call, self._sample(call), "example")
-            if self._client is None and self.settings.source == "ai":
-                raise MockMcpDisabled(
-                    f"{call.method} {call.url} has no recording, and nobody may be asked: set "
-                    "MOCK_MCP=1 to ask an assistant."
-                )
+        answer = self._replay(call)
+        if answer is not None:
+            return answer
+        if not self._may_obtain:
+            raise self._miss(call)
+        if self.settings.source == "example":
+            return self._accept(call, self._sample(call), "example")
+        if self._assistant is None and self.settings.source == "ai":
+            raise MockMcpDisabled(
+                f"{call.method} {call.url} has no recording, and nobody may be asked: set "
+                "MOCK_MCP=1 to ask an assistant."
+            )
         return None
 
     def _replay(self, call: Call) -> Mock | None:
@@ -484,7 +422,8 @@ class Scope:
             call.wire["requestId"], data, response.status, response.headers, response.delay_ms
         )
         try:
-            self._check(call, mock, None)
+            if call.ruling is not None:  # of this very moment: the request's is the answer's
+                call.ruling.check_answer(call, mock)
         except ContractViolation as violation:
             if self._may_obtain:  # the new answer takes the place of the one that no longer fits
                 call.replaces = found
@@ -503,10 +442,11 @@ class Scope:
     ) -> Mock:
         """Check a new answer, of the assistant unless a source is named, stage and return it."""
         source = source or self._writer
-        with self._noted:
-            checked_by, operation, media_type = self._check(call, mock, None)
+        ruling = rule(self._police, call)
+        verdict = None if ruling is None else ruling.check_answer(call, mock)
         status = 200 if mock.status is None else mock.status
         bodiless = call.method.upper() == "HEAD" or status in (204, 205, 304)
+        media_type = None if verdict is None else verdict.media_type
         mock = msgspec.structs.replace(_with_type(mock, media_type), status=status)
         headers = dict(mock.headers or {})
         if self.file is not None:
@@ -516,8 +456,8 @@ class Scope:
                     call.recorded,
                     source,
                     RecordedResponse(status, headers, body, mock.delay_ms),
-                    contract=checked_by,
-                    operation=operation,
+                    contract=None if verdict is None else verdict.contract_hash,
+                    operation=None if verdict is None else verdict.operation,
                 ),
                 order=call.number,
                 replaces=call.replaces,
@@ -530,55 +470,38 @@ class Scope:
         return mock
 
     def _respond(self, request: HttpRequest, call: Call, mock: Mock) -> HttpResponse:
-        with self._noted:
-            return HttpResponse.from_mock(
-                request,
-                msgspec.UNSET if call.is_bodiless else mock.data,
-                status=mock.status,
-                headers=mock.headers,
-                delay_s=(mock.delay_ms or 0) / 1000,
+        return HttpResponse.from_mock(
+            request,
+            msgspec.UNSET if call.is_bodiless else mock.data,
+            status=mock.status,
+            headers=mock.headers,
+            delay_s=(mock.delay_ms or 0) / 1000,
+        )
+
+    # -- Obtaining ---------------------------------------------------------------------------
+
+    def _ask(self, call: Call) -> Mock:
+        return self._asked(call).ask(call, self.instructions)
+
+    async def _ask_async(self, call: Call) -> Mock:
+        return await self._asked(call).ask_async(call, self.instructions)
+
+    async def _ask_for_page(self, call: Call) -> Mock:
+        return await self._asked(call).ask_for_page(call, self.instructions)
+
+    def _asked(self, call: Call) -> Assistant:
+        if self._assistant is None:
+            raise ConfigurationError(
+                f"{call.method} {call.url} cannot be really called: no HTTP library that mock-mcp "
+                "intercepts made it. Answer it from another source (mode new_episodes keeps the "
+                "rest), or by hand (add_response)."
             )
-
-    # -- Contract ----------------------------------------------------------------------------
-
-    def _check(
-        self, call: Call, mock: Mock, mode: ContractMode | None
-    ) -> tuple[str | None, str | None, str | None]:
-        """Check an answer; return the contract's hash, the operation, and its media type.
-
-        Raises:
-            ContractViolation: It breaks the contract, and the mode is ``enforce``.
-            MockMcpError: The contract cannot judge it, and the mode is ``enforce``.
-        """
-        if mode == "off":
-            return None, None, None
-        sources = self._police.contracts_for(call.wire)
-        if sources is None:
-            return None, None, None
-        contracts, project_mode = sources
-        verdict = contracts.check_mock(call.wire, mock)
-        chosen = mode or project_mode
-        if verdict.error is not None:  # nobody judged it
-            if chosen == "enforce":
-                raise verdict.error
-            message = f"The answer to {call.method} {call.url} was not checked: {verdict.error}"
-            warnings.warn(message, ContractWarning, stacklevel=_WARNED_FRAMES)
-        if verdict.violations:
-            self._police.report(
-                f"The answer to {call.method} {call.url}",
-                verdict.violations,
-                chosen,
-                stacklevel=_WARNED_FRAMES,
-            )
-        if mock.headers and any(name.lower() == "content-type" for name in mock.headers):
-            return verdict.contract_hash, verdict.operation, None
-        return verdict.contract_hash, verdict.operation, verdict.media_type
+        return self._assistant
 
     def _sample(self, call: Call) -> Mock:
         from mock_mcp.contract.expected import sample_mock
 
-        sources = self._police.contracts_for(call.wire)
-        if sources is None:
+        if call.ruling is None:
             reason = (
                 "none is registered. Name one in pyproject.toml: [tool.mock-mcp] openapi = "
                 '["openapi.json"].'
@@ -590,7 +513,7 @@ class Scope:
             )
         # The same call of the same test always gets the same sample.
         seed = self.file.test if self.file is not None else ""
-        return sample_mock(sources[0], call.wire, seed=seed)
+        return sample_mock(call.ruling.contracts, call.wire, seed=seed)
 
     def _miss(self, call: Call) -> MockMcpError:
         details = [reason for hand in self._hand if (reason := hand.explain(call)) is not None]
@@ -603,86 +526,6 @@ class Scope:
         recorded = (item.interaction for item in self.file.recorded())
         repair = self._repair(source_of(recorded, self.settings.source))
         return explain_miss(self.file, call.recorded, repair, details=details)
-
-    # -- The assistant -----------------------------------------------------------------------
-
-    def _ask(self, call: Call) -> Mock:
-        with self._noted, self._asking:
-            return self._assistant(call).sync().ask(self._fields(call), self.settings.timeout_s)
-
-    async def _ask_async(self, call: Call) -> Mock:
-        if not in_asyncio():
-            return await in_thread(self._ask, call)
-        with self._noted, self._asking:
-            client = await self._assistant(call).asynchronous()
-            return await client.ask(self._fields(call), self.settings.timeout_s)
-
-    def _assistant(self, call: Call) -> LazyClient:
-        if self._client is None:
-            raise ConfigurationError(
-                f"{call.method} {call.url} cannot be really called: no HTTP library that mock-mcp "
-                "intercepts made it. Answer it from another source (mode new_episodes keeps the "
-                "rest), or by hand (add_response)."
-            )
-        return self._client
-
-    async def _ask_for_page(self, call: Call) -> Mock:
-        """Ask together with the other requests of a page load."""
-        with self._noted:  # connected first, all go on in the same turn after the lull
-            await self._assistant(call).asynchronous()
-        await self._lull.wait()
-        return await self._ask_async(call)
-
-    def _fields(self, call: Call) -> dict[str, Any]:
-        """Return the request as the assistant reads it: no secrets, the test's context."""
-        clean = _FOR_ASSISTANT.request(call.recorded)
-        fields = dict(call.wire)
-        fields["endpoint"], fields["headers"] = clean.url, clean.headers
-        if clean.body is not msgspec.UNSET:
-            fields["body"] = clean.body
-        metadata = dict(fields.get("metadata") or {})
-        if self.instructions and "instructions" not in metadata:
-            metadata["instructions"] = self.instructions
-        if self._test:
-            metadata["test"] = self._test
-        if metadata:
-            fields["metadata"] = metadata
-        return fields
-
-
-class _Noted:
-    """Keep this project's errors, which the code under test may swallow, for `Scope.verify`."""
-
-    def __init__(self, failures: list[MockMcpError]) -> None:
-        self._failures = failures
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        if isinstance(exc, TransportFailure) or exc in self._failures:
-            return
-        if isinstance(exc, MockMcpError):
-            self._failures.append(exc)
-
-
-class _Asking:
-    """Ask nobody again after an answer that did not come: the test has failed by then.
-
-    Code that tries again would wait for the whole timeout each time.
-    """
-
-    def __init__(self, failures: list[MockMcpError]) -> None:
-        self._failures = failures
-        self._failed: MockMcpError | None = None
-
-    def __enter__(self) -> None:
-        if self._failed is not None and self._failed in self._failures:
-            raise self._failed
-
-    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        if isinstance(exc, MockMcpError):
-            self._failed = exc
 
 
 def _with_type(mock: Mock, media_type: str | None) -> Mock:
