@@ -94,7 +94,9 @@ def mocks(file: Path) -> Iterator[Any]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the quiet that ends a page load longer, so that a busy machine does not split it."""
-    monkeypatch.setattr("mock_mcp.scope.assistant.Lull", lambda: Lull(quiet_s=1.5, longest_s=HANG_S))
+    monkeypatch.setattr(
+        "mock_mcp.scope.assistant.Lull", lambda: Lull(quiet_s=1.5, longest_s=HANG_S)
+    )
 
 
 @pytest.fixture

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import socket
+import socket  # noqa: F401 - the guard hooks it, so it is there from the first installation on
 import sys
 import threading
-from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Self
 
 from mock_mcp.exchange import Exchange, bypass
-from mock_mcp.interceptors import guard, stack
+from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.patches import ImportWatch, Patches
 from mock_mcp.interceptors.stack import Installation
 
 __all__ = ["Installed", "bypass", "install"]
 
 HOOKS = {
+    "socket": "mock_mcp.interceptors.guard",
     "aiohttp": "mock_mcp.interceptors.aiohttp",
     "http.client": "mock_mcp.interceptors.http_client",
     "httpx": "mock_mcp.interceptors.httpx",
@@ -91,12 +91,12 @@ def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
             first = not stack.current()
             stack.push(installation)
             if first:
-                _apply("socket", socket, guard.patch)
                 _watch.install()
+                _hook_known()
         # Outside the lock: this waits for another thread that is importing the library, which
         # takes the lock when it has.
         for name in HOOKS:
-            if name in sys.modules and name not in _hooked:
+            if name not in _hooked and name in sys.modules:
                 with contextlib.suppress(ImportError):
                     _hook(name, importlib.import_module(name), again=False)
     except BaseException:
@@ -105,28 +105,23 @@ def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
     return installed
 
 
+def _hook_known() -> None:
+    """Hook the libraries as they were hooked last, where nothing there is new."""
+    for name, (module, patches) in _prepared.items():
+        if sys.modules.get(name) is module and patches.redo():
+            _applied.append(patches)
+            _hooked.add(name)
+
+
 def _hook(name: str, module: ModuleType, *, again: bool = True) -> None:
     """Hook a library unless it is; ``again`` when its module was just executed, so it is new."""
     with _lock:
         if stack.current() and (again or name not in _hooked):
-            _apply(name, module, importlib.import_module(HOOKS[name]).patch, again=again)
+            patches = Patches()
+            importlib.import_module(HOOKS[name]).patch(module, patches)
+            _prepared[name] = module, patches
+            _applied.append(patches)
             _hooked.add(name)
-
-
-def _apply(
-    name: str,
-    module: ModuleType,
-    patch: Callable[[ModuleType, Patches], None],
-    *,
-    again: bool = False,
-) -> None:
-    """Replace what a hook replaces: as it was prepared, if nothing there is new."""
-    known, patches = _prepared.get(name, (None, None))
-    if again or known is not module or patches is None or not patches.redo():
-        patches = Patches()
-        patch(module, patches)
-        _prepared[name] = module, patches
-    _applied.append(patches)
 
 
 _watch = ImportWatch(frozenset(HOOKS), _hook)

@@ -21,6 +21,7 @@ class Patches:
 
     def __init__(self) -> None:
         self._done: list[_Replaced] = []
+        self._owners: list[Any] = []
         self._at_undo: list[Callable[[], object]] = []
         self._is_applied = True
 
@@ -29,6 +30,8 @@ class Patches:
         original = getattr(owner, name)
         replacement = functools.wraps(original)(make(original))
         found = vars(owner).get(name, _ABSENT)
+        if owner not in self._owners:
+            self._owners.append(owner)
         self._done.append(_Replaced(owner, name, found, original, replacement))
         setattr(owner, name, replacement)
 
@@ -57,11 +60,14 @@ class Patches:
 
     def redo(self) -> bool:
         """Do again what was undone; False, and nothing is done, when anything there is new."""
-        for index, done in enumerate(self._done):
-            if not done.is_as_found():
+        if not all(map(_is_in_use, self._owners)):
+            return False
+        for index, (owner, name, found, original, replacement) in enumerate(self._done):
+            own = vars(owner).get(name, _ABSENT)
+            if own is not found or (own is not original and getattr(owner, name) is not original):
                 self._take_back(index)
                 return False
-            setattr(done.owner, done.name, done.replacement)
+            setattr(owner, name, replacement)
         self._is_applied = True
         return True
 
@@ -82,18 +88,12 @@ class _Replaced(NamedTuple):
     original: Any
     replacement: Any
 
-    def is_as_found(self) -> bool:
-        """Return whether the owner is the one that is in use, and has what was found."""
-        owner, name = self.owner, self.name
-        if isinstance(owner, type):
-            in_use = getattr(sys.modules.get(owner.__module__), owner.__qualname__, None)
-        else:
-            in_use = sys.modules.get(owner.__name__)
-        return (
-            in_use is owner
-            and vars(owner).get(name, _ABSENT) is self.found
-            and getattr(owner, name) is self.original
-        )
+
+def _is_in_use(owner: Any) -> bool:
+    """Return whether a class or module is the one that its name means now."""
+    if isinstance(owner, type):
+        return getattr(sys.modules.get(owner.__module__), owner.__qualname__, None) is owner
+    return sys.modules.get(owner.__name__) is owner
 
 
 class ImportWatch:

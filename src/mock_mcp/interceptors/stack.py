@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mock_mcp.exchange import Decision, Exchange, NetworkBlocked, Origin, bypass, is_bypassed
 
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Installation:
+class Installation(NamedTuple):
     """One installed exchange; with ``block_network`` what it refuses is stopped."""
 
     exchange: Exchange

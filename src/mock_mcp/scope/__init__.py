@@ -1,8 +1,8 @@
 """One mocked test: every call it makes is policed, then replayed or obtained, then staged.
 
-`Scope` (`scope.scope`) owns the way of a call; beside it are its settings, the answers that a test
-writes by hand, what the real API answers, and the client that asks an assistant, connected when the
-first call needs it.
+`Scope` (`scope.scope`) owns the way of a call; beside it are its settings and what they mean, the
+ruling of the contracts, the answers that a test writes by hand, what the real API answers, and the
+assistant, whose client connects when the first call needs it.
 """
 
 from mock_mcp.scope.call import Call
