@@ -122,8 +122,9 @@ def test_a_batch_that_was_not_answered_is_its_exit_code(tests: PluginProject) ->
     assert text.startswith("not answered: GET https://other.test/ for test_app.py::test_other\n")
 
 
-@pytest.mark.parametrize("kind", ["openai", "anthropic", "ollama"])
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("kind", "form"), [("openai", ()), ("anthropic", ("--json",)), ("ollama", ())]
+)
 def test_no_output_contains_the_key(
     tests: PluginProject, server: ModelServer, kind: str, form: tuple[str, ...]
 ) -> None:
@@ -280,14 +281,14 @@ def test_recordings_answer_a_run(tests: PluginProject) -> None:
     assert [tests.bodies(name) for name in names] == before
 
 
-@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["plain", "xdist"])
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "words", "workers"),
     [
-        ("nobody", "'nobody' is none of sample"),
-        ("openai", "needs --model"),
-        ("ollama --model m --base-url http://127.0.0.1:9", "nobody answers at"),
-        ("sample 'x", "No closing quotation"),
+        ("nobody", "'nobody' is none of sample", ()),
+        ("openai", "needs --model", ()),
+        ("sample 'x", "No closing quotation", ()),
+        ("ollama --model m --base-url http://127.0.0.1:9", "nobody answers at", ()),
+        ("ollama --model m --base-url http://127.0.0.1:9", "nobody answers at", ("-n1",)),
     ],
 )
 def test_a_responder_that_cannot_start_ends_the_run_with_the_reason(

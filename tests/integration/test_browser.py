@@ -164,11 +164,16 @@ def test_a_body_that_is_encoded_already_is_decoded_for_the_page(browse: Any, moc
     assert "content-encoding" not in answer["headers"]
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("DELETE", 204)])
-def test_answers_without_a_body(browse: Any, mocks: Any, method: str, status: int) -> None:
-    mocks.add_response(method, "/api/a", status=status)
-    [answer] = browse(mocks, fetch("/api/a", method=method))
-    assert (answer["status"], answer["bytes"]) == (status, [])
+def test_answers_without_a_body(browse: Any, mocks: Any) -> None:
+    kinds = [("HEAD", 200), ("GET", 204), ("DELETE", 204)]
+    for method, status in kinds:
+        mocks.add_response(method, "/api/a", status=status)
+    answers = browse(mocks, *(fetch("/api/a", method=method) for method, _ in kinds))
+    assert [(each["status"], each["bytes"]) for each in answers] == [
+        (200, []),
+        (204, []),
+        (204, []),
+    ]
 
 
 def test_cookies_are_kept_and_sent(browse: Any, mocks: Any) -> None:
@@ -193,49 +198,55 @@ def test_another_origin_is_preflighted_and_read(browse: Any, mocks: Any) -> None
     assert [call.method for call in mocks.calls] == ["PUT"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [
-        ("refused", "ERR_CONNECTION_REFUSED"),
-        ("unresolved", "ERR_NAME_NOT_RESOLVED"),
-        ("connect_timeout", "ERR_TIMED_OUT"),
-        ("reset", "ERR_CONNECTION_RESET"),
-    ],
-)
-def test_a_call_that_shall_fail_does(browse: Any, mocks: Any, kind: str, code: str) -> None:
-    mocks.add_response("GET", "/api/a", error=kind)
-    failed: list[str] = []
-    [_, answer, _] = browse(
+def test_a_call_that_shall_fail_does(browse: Any, mocks: Any) -> None:
+    codes = {
+        "refused": "ERR_CONNECTION_REFUSED",
+        "unresolved": "ERR_NAME_NOT_RESOLVED",
+        "connect_timeout": "ERR_TIMED_OUT",
+        "reset": "ERR_CONNECTION_RESET",
+    }
+    for kind in codes:
+        mocks.add_response("GET", f"/api/{kind}", error=kind)
+    failed: dict[str, str] = {}
+    [_, *answers, _] = browse(
         mocks,
-        lambda page: page.on("requestfailed", lambda request: failed.append(request.failure)),
-        fetch("/api/a"),
-        until(lambda: failed),
+        lambda page: page.on(
+            "requestfailed",
+            lambda request: failed.update({request.url.rpartition("/")[2]: request.failure}),
+        ),
+        *(fetch(f"/api/{kind}") for kind in codes),
+        until(lambda: len(failed) == len(codes)),
     )
-    assert answer == "TypeError: Failed to fetch"
-    assert failed == [f"net::{code}"]
+    assert answers == ["TypeError: Failed to fetch"] * 4
+    assert failed == {kind: f"net::{code}" for kind, code in codes.items()}
     assert mocks.failures == []
 
 
 # -- Redirects --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(302, ("GET", None)), (303, ("GET", None)), (307, ("POST", "q"))]
-)
-def test_a_redirect_to_what_is_routed_is_mocked(
-    browse: Any, mocks: Any, site: Site, status: int, expected: Any
-) -> None:
-    headers = {"Location": "next", "Set-Cookie": "a=1; Path=/"}
-    mocks.add_response("POST", "/api/first", status=status, headers=headers)
-    mocks.add_response("*", "/api/next", "there")
-    [answer, seen] = browse(
-        mocks,
-        fetch("/api/first", method="POST", body="q"),
-        lambda page: page.evaluate("document.cookie"),
+def test_a_redirect_to_what_is_routed_is_mocked(browse: Any, mocks: Any, site: Site) -> None:
+    statuses = (302, 303, 307)
+    for status in statuses:
+        headers = {"Location": "next", "Set-Cookie": f"a={status}; Path=/"}
+        mocks.add_response("POST", f"/api/{status}", status=status, headers=headers)
+    mocks.add_response("*", "/api/next", "there", repeat=True)
+    steps = (
+        step
+        for status in statuses
+        for step in (
+            fetch(f"/api/{status}", method="POST", body="q"),
+            lambda page: page.evaluate("document.cookie"),
+        )
     )
-    assert (answer["status"], json.loads(text_of(answer)), seen) == (200, "there", "a=1")
-    assert (mocks.calls[1].method, mocks.calls[1].body) == expected
-    assert "content-type" not in mocks.calls[1].headers or status == 307
+    results = browse(mocks, *steps)
+    for status, answer, seen in zip(statuses, results[::2], results[1::2], strict=True):
+        found = answer["status"], json.loads(text_of(answer)), seen
+        assert found == (200, "there", f"a={status}")
+    asked = [(call.method, call.body) for call in mocks.calls[1::2]]
+    assert asked == [("GET", None), ("GET", None), ("POST", "q")]
+    kept = ["content-type" in call.headers for call in mocks.calls[1::2]]
+    assert kept == [False, False, True]
     assert site.asked == []
 
 
@@ -265,13 +276,13 @@ def test_a_page_itself_can_be_mocked(browse: Any, mocks: Any) -> None:
 # -- What is asked for ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("of", ["page", "context"])
 def test_the_requests_of_a_page_load_are_one_batch(
-    browse: Any, file: Path, assistant: ScriptedAssistant, of: str, patient: None
+    browse: Any, chromium: Chromium, file: Path, assistant: ScriptedAssistant, patient: None
 ) -> None:
     paths = [f"/api/items/{number}" for number in range(20)]
     expected = [str(number) for number in range(20)]
-    target = (lambda page: page) if of == "page" else (lambda page: page.context)
+    # Of a page and of its context, each under one API: what follows is one code.
+    target = (lambda page: page) if chromium.api == "sync" else (lambda page: page.context)
     assistant.start()
     with mock_mcp.intercept("load", file=file, mode="new_episodes") as mocks:
         assert browse(mocks, fetch_all(*paths), of=target) == [expected]
@@ -305,18 +316,8 @@ def test_new_episodes_asks_for_what_is_not_recorded(
     assert sorted(call.source for call in mocks.calls) == ["ai", "recording"]
 
 
-@pytest.mark.parametrize(
-    "leave",
-    [
-        open_("about:blank"),
-        lambda page: page.reload(),
-        lambda page: page.close(),
-        lambda page: page.evaluate("abort.abort()"),
-    ],
-    ids=["navigate", "reload", "close", "abort"],
-)
 def test_a_page_that_leaves_takes_its_requests_back(
-    browse: Any, file: Path, assistant: ScriptedAssistant, leave: Step
+    browse: Any, site: Site, file: Path, assistant: ScriptedAssistant
 ) -> None:
     def pending(expected: int) -> Callable[[], bool]:
         return lambda: assistant.status()["pending"] == expected
@@ -325,17 +326,26 @@ def test_a_page_that_leaves_takes_its_requests_back(
         "self.abort = new AbortController();"
         "void fetch('/api/a', {signal: abort.signal}).catch(() => 0)"
     )
-    with mock_mcp.intercept("load", file=file, mode="new_episodes") as mocks:
-        browse(
-            mocks,
-            lambda page: page.context.new_page(),  # for events to be handled when the page is gone
+    abort: Step = lambda page: page.evaluate("abort.abort()")  # noqa: E731
+    steps: list[Step] = []
+    for leave in (
+        abort,
+        lambda page: page.reload(),
+        open_("about:blank"),
+        lambda page: page.close(),
+    ):
+        steps += (
+            open_(site.url),
             lambda page: page.evaluate(hang),
             until(pending(1)),
             leave,
             lambda page: until(pending(0))(page.context.pages[-1]),
         )
+    with mock_mcp.intercept("load", file=file, mode="new_episodes") as mocks:
+        # The second page is there for events to be handled when the first is gone.
+        browse(mocks, lambda page: page.context.new_page(), *steps)
     assert mocks.failures == []
-    assert [call.source for call in mocks.calls] == [None]
+    assert [call.source for call in mocks.calls] == [None] * 4
 
 
 # -- The real API -----------------------------------------------------------------------------
@@ -442,19 +452,28 @@ def test_a_real_answer_is_what_the_page_gets_without_us(serve_api: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("coding", ["", "gzip", "deflate", "br"])
-def test_a_real_body_is_decoded_for_page_and_recording(serve_api: Any, coding: str) -> None:
+def test_a_real_body_is_decoded_for_page_and_recording(serve_api: Any) -> None:
     content = bytes(range(256))
-    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}.get(coding)
-    body = pack(content) if pack else content
-    encoding = [("content-encoding", coding)] if coding else []
-    api = serve_api(raw(body, ("content-type", "application/octet-stream"), *encoding))
+    packed = {
+        "identity": content,
+        "gzip": gzip.compress(content),
+        "deflate": zlib.compress(content),
+        "br": brotli.compress(content),
+    }
+    octets = ("content-type", "application/octet-stream")
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        coding = request.url.rpartition("/")[2]
+        encoding = [] if coding == "identity" else [("content-encoding", coding)]
+        return raw(packed[coding], octets, *encoding)(request)
+
+    api = serve_api(answer)
     for mode in ("all", "none"):
-        [answer] = api.visit(fetch("/api/logo"), mode=mode)
-        assert bytes(answer["bytes"]) == content
-        assert "content-encoding" not in answer["headers"]
-    [file] = api._file.parent.rglob("*.bin")
-    assert file.read_bytes() == content
+        for answered in api.visit(*(fetch(f"/api/{coding}") for coding in packed), mode=mode):
+            assert bytes(answered["bytes"]) == content
+            assert "content-encoding" not in answered["headers"]
+    assert len(api.recording) == 4
+    assert {file.read_bytes() for file in api._file.parent.rglob("*.bin")} == {content}
 
 
 def test_real_cookies_are_kept_and_not_recorded(serve_api: Any) -> None:

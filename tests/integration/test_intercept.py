@@ -45,6 +45,11 @@ def respond(data: Any, **mock: Any) -> Answer:
     return lambda request: HttpResponse.from_mock(request, data, **mock)
 
 
+def respond_by_path(answers: dict[str, Answer]) -> Answer:
+    """Answer each path by its last segment, so that one test makes calls that differ in it."""
+    return lambda request: answers[request.url.rpartition("/")[2]](request)
+
+
 def without_place(request: HttpRequest) -> tuple[Any, ...]:
     """Return what a server sees of a request but for where the server is."""
     path = request.url.partition("//")[2].partition("/")[2]
@@ -95,16 +100,19 @@ def test_json(library: type[Session], serve: Any) -> None:
     assert outcome.text == '{"id":1,"name":"Zoë"}'
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PURGE"])
-def test_json_request(library: type[Session], serve: Any, method: str) -> None:
+def test_json_request(library: type[Session], serve: Any) -> None:
     def echo(request: HttpRequest) -> HttpResponse:
         return HttpResponse.from_mock(request, request.body_value(), status=201)
 
-    [outcome] = both(
-        library, serve, echo, lambda url: [Call(method, f"{url}/users", json={"a": ["é", 1]})]
+    methods = ("POST", "PUT", "DELETE", "PURGE")
+    outcomes = both(
+        library,
+        serve,
+        echo,
+        lambda url: [Call(method, f"{url}/users", json={"a": ["é", 1]}) for method in methods],
     )
-    assert (outcome.status, outcome.reason) == (201, "Created")
-    assert outcome.text == '{"a":["é",1]}'
+    told = [(outcome.status, outcome.reason, outcome.text) for outcome in outcomes]
+    assert told == [(201, "Created", '{"a":["é",1]}')] * 4
 
 
 def test_form_request(library: type[Session], serve: Any) -> None:
@@ -138,20 +146,24 @@ def test_generator_request(library: type[Session], serve: Any) -> None:
     assert outcome.text == "first second third"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
-def test_content_encoding(library: type[Session], serve: Any, coding: str) -> None:
-    [outcome] = both(
+def test_content_encoding(library: type[Session], serve: Any) -> None:
+    codings = ("gzip", "deflate", "br")
+    accepted = {"Accept-Encoding": "gzip, deflate"}
+    outcomes = both(
         library,
         serve,
-        respond({"id": 1}, headers={"Content-Encoding": coding}),
-        lambda url: [Call("GET", url + "/", headers={"Accept-Encoding": "gzip, deflate"})],
+        respond_by_path(
+            {each: respond({"id": 1}, headers={"Content-Encoding": each}) for each in codings}
+        ),
+        lambda url: [Call("GET", f"{url}/{each}", headers=accepted) for each in codings],
     )
-    encoded = ("content-encoding", coding) in outcome.headers
-    assert encoded is (coding != "br")
-    if library.name in ("urllib", "http.client") and encoded:  # they decode nothing
-        assert outcome.body != b'{"id":1}'
-    else:
-        assert outcome.body == b'{"id":1}'
+    for coding, outcome in zip(codings, outcomes, strict=True):
+        encoded = ("content-encoding", coding) in outcome.headers
+        assert encoded is (coding != "br")
+        if library.name in ("urllib", "http.client") and encoded:  # they decode nothing
+            assert outcome.body != b'{"id":1}'
+        else:
+            assert outcome.body == b'{"id":1}'
 
 
 def test_an_encoding_the_client_does_not_accept_is_left_out(library: type[Session]) -> None:
@@ -198,21 +210,28 @@ def test_multi_value_headers_and_cookies(library: type[Session], serve: Any) -> 
         assert second.text == '"a=1; b=2"'
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects(library: type[Session], serve: Any, status: int) -> None:
-    def answer(request: HttpRequest) -> HttpResponse:
-        if request.url.endswith("/old"):
-            return HttpResponse.from_mock(
-                request, None, status=status, headers={"Location": "/new?x=1", "Set-Cookie": "c=1"}
-            )
-        return HttpResponse.from_mock(request, {"method": request.method})
+def test_redirects(library: type[Session], serve: Any) -> None:
+    statuses = (301, 302, 303, 307, 308)
 
-    [outcome] = both(library, serve, answer, lambda url: [Call("GET", url + "/old", follow=True)])
-    if library.follows:
-        assert outcome.history == [status]
-        assert outcome.text == '{"method":"GET"}'
-    else:
-        assert outcome.status == status
+    def answer(request: HttpRequest) -> HttpResponse:
+        last = request.url.rpartition("/")[2]
+        if not last.isdecimal():
+            return HttpResponse.from_mock(request, {"method": request.method})
+        headers = {"Location": "/new?x=1", "Set-Cookie": f"c={last}"}
+        return HttpResponse.from_mock(request, None, status=int(last), headers=headers)
+
+    outcomes = both(
+        library,
+        serve,
+        answer,
+        lambda url: [Call("GET", f"{url}/{status}", follow=True) for status in statuses],
+    )
+    for status, outcome in zip(statuses, outcomes, strict=True):
+        if library.follows:
+            assert outcome.history == [status]
+            assert outcome.text == '{"method":"GET"}'
+        else:
+            assert outcome.status == status
 
 
 def test_redirect_of_a_post(library: type[Session], serve: Any) -> None:
@@ -224,25 +243,31 @@ def test_redirect_of_a_post(library: type[Session], serve: Any) -> None:
     both(library, serve, answer, lambda url: [Call("POST", url + "/old", json=1, follow=True)])
 
 
-@pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_error_status(library: type[Session], serve: Any, status: int) -> None:
-    answer = respond({"error": "no"}, status=status)
-    [outcome] = both(library, serve, answer, lambda url: [Call("GET", url + "/")])
-    assert outcome.status == status
-    call = Call("GET", "", raise_for_status=True)
-    real, mocked = errors(library, serve(answer), FakeExchange(answer), call)
-    assert mocked is real
+def test_error_status(library: type[Session], serve: Any) -> None:
+    statuses = (400, 404, 500, 503)
+    answer = respond_by_path(
+        {str(status): respond({"error": "no"}, status=status) for status in statuses}
+    )
+    outcomes = both(
+        library, serve, answer, lambda url: [Call("GET", f"{url}/{each}") for each in statuses]
+    )
+    assert tuple(outcome.status for outcome in outcomes) == statuses
+    server = serve(answer)
+    for status in statuses:
+        call = Call("GET", f"/{status}", raise_for_status=True)
+        real, mocked = errors(library, server, FakeExchange(answer), call)
+        assert mocked is real
 
 
-@pytest.mark.parametrize("size", [0, 1, 200_000])
-def test_streaming(library: type[Session], serve: Any, size: int) -> None:
-    [outcome] = both(
+def test_streaming(library: type[Session], serve: Any) -> None:
+    sizes = [0, 1, 70_000]  # more than is read at once
+    outcomes = both(
         library,
         serve,
-        respond("x" * size, media_type="text/plain"),
-        lambda url: [Call("GET", url + "/", stream=True)],
+        respond_by_path({str(n): respond("x" * n, media_type="text/plain") for n in sizes}),
+        lambda url: [Call("GET", f"{url}/{size}", stream=True) for size in sizes],
     )
-    assert len(outcome.body) == size
+    assert [len(outcome.body) for outcome in outcomes] == sizes
 
 
 def test_head_has_the_length_and_no_body(library: type[Session], serve: Any) -> None:
@@ -253,15 +278,19 @@ def test_head_has_the_length_and_no_body(library: type[Session], serve: Any) -> 
     assert ("content-length", "8") in outcome.headers
 
 
-@pytest.mark.parametrize("status", [204, 205, 304])
-def test_statuses_without_a_body(library: type[Session], serve: Any, status: int) -> None:
+def test_statuses_without_a_body(library: type[Session], serve: Any) -> None:
+    statuses = (204, 205, 304)
     outcomes = both(
         library,
         serve,
-        respond({"ignored": True}, status=status),
-        lambda url: [Call("GET", url + "/"), Call("GET", url + "/again")],
+        respond_by_path({str(each): respond({"ignored": True}, status=each) for each in statuses}),
+        lambda url: [
+            Call("GET", f"{url}{again}/{each}") for each in statuses for again in ("", "/a")
+        ],
     )
-    assert [(outcome.status, outcome.body) for outcome in outcomes] == [(status, b"")] * 2
+    assert [(outcome.status, outcome.body) for outcome in outcomes] == [
+        (status, b"") for status in statuses for _ in range(2)
+    ]
 
 
 def test_binary(library: type[Session], serve: Any) -> None:
@@ -304,11 +333,12 @@ def chain(error: BaseException | None) -> list[type[BaseException]]:
 def errors(
     library: type[Session], server: RealServer | str, exchange: FakeExchange, call: Call
 ) -> tuple[Any, Any]:
-    """Return the types of the error of a real call and of a mocked one."""
+    """Return the types of the error of a real call to a path and of a mocked one."""
     url = server if isinstance(server, str) else server.url
-    real = error_of(library, Call(**vars(call) | {"url": f"{url}/"}))
+    path = call.url or "/"
+    real = error_of(library, Call(**vars(call) | {"url": url + path}))
     with install(exchange):
-        mocked = error_of(library, Call(**vars(call) | {"url": f"{API}/"}))
+        mocked = error_of(library, Call(**vars(call) | {"url": API + path}))
     assert mocked is not None
     return type(real), type(mocked)
 
@@ -405,8 +435,14 @@ def test_a_connection_works_again_after_a_failure(library: type[Session]) -> Non
 # -- Where calls go ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", [f"{API}/a", f"{SECURE_API}/a"])
-@pytest.mark.parametrize("proxy", ["http://proxy.example.test:3128", "http://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        (f"{API}/a", "http://127.0.0.1:9"),
+        (f"{SECURE_API}/a", "http://127.0.0.1:9"),
+        (f"{SECURE_API}/a", "http://proxy.example.test:3128"),
+    ],
+)
 def test_a_proxy_makes_no_difference(library: type[Session], url: str, proxy: str) -> None:
     if not library.has_proxies:
         pytest.skip("the library knows no proxies")

@@ -92,6 +92,7 @@ class Chromium:
     """One browser, driven from a thread of its own through one of Playwright's APIs."""
 
     def __init__(self, api: str) -> None:
+        self.api = api
         self._jobs: queue.SimpleQueue[tuple[tuple[Step, ...], Future[list[Any]]] | None] = (
             queue.SimpleQueue()
         )
