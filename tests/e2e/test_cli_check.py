@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-import sys
 import textwrap
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.daemons import environment
-
-HANG_S = 60
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from support.command import PLUGIN, Run, run_module
 
 TESTS = """
     import httpx
@@ -42,41 +38,30 @@ TESTS = """
 """
 
 
-@pytest.fixture
-def run(project: Path, cache_dir: Path) -> Run:
-    """Run a module in the project's directory."""
-
-    def run(*arguments: str, cwd: Path = project) -> subprocess.CompletedProcess[str]:
-        env = environment(cache_dir, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
-        for name in ("CI", "PYTEST_ADDOPTS"):
-            env.pop(name, None)
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=cwd,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
-
-    return run
-
-
-@pytest.fixture
-def shop(project: Path, run: Run) -> Path:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a contract, tests, and recordings that fit."""
-    (project / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["petstore.json"]\n')
+    root = tmp_path_factory.mktemp("shop")
+    (root / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["petstore.json"]\n')
     text = files("mock_mcp.demo").joinpath("petstore.json").read_text("utf-8")
-    (project / "petstore.json").write_text(text)
-    (project / "test_shop.py").write_text(textwrap.dedent(TESTS))
-    made = record(run)
+    (root / "petstore.json").write_text(text)
+    (root / "test_shop.py").write_text(textwrap.dedent(TESTS))
+    made = run_module(root, tmp_path_factory.mktemp("cache"), *RECORD)
     assert made.returncode == 0, made.stdout + made.stderr
-    return project
+    return root
+
+
+@pytest.fixture
+def shop(project: Path, recorded: Path) -> Path:
+    """A copy of that project."""
+    return shutil.copytree(recorded, project, dirs_exist_ok=True)
+
+
+RECORD = ("pytest", *PLUGIN, "--mock-source=example", "--mock-mode=new_episodes")
 
 
 def record(run: Run) -> subprocess.CompletedProcess[str]:
-    plugin = ("-p", "mock_mcp.pytest_plugin", "-p", "no:cacheprovider")
-    return run("pytest", *plugin, "--mock-source=example", "--mock-mode=new_episodes")
+    return run(*RECORD)
 
 
 def change(shop: Path, schema: str, **properties: Any) -> None:

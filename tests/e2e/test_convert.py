@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mock_mcp.recordings.paths import locate
 from mock_mcp.recordings.store import RecordingFile, read_recording
-from support.daemons import environment
+from support.command import PLUGIN
 from unit.convert.samples import EVERYTHING, FAILURES
 
-HANG_S = 60
 CASSETTES = Path(__file__).parents[1] / "unit" / "convert"
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 TEST = """
     import pytest
@@ -42,26 +37,6 @@ TEST = """
         assert requests.post(f"{API}/json", data={"a": "1", "password": "new"}).ok
         assert requests.post(f"{API}/json", json={"é": 1}).ok
 """
-
-
-@pytest.fixture
-def run(project: Path, cache_dir: Path) -> Run:
-    """Run a module in the project's directory."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        env = environment(cache_dir, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
-        for name in ("CI", "PYTEST_ADDOPTS"):
-            env.pop(name, None)
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=project,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -90,8 +65,7 @@ def test_an_imported_cassette_replays(project, run):
         path.read_text("latin-1") for path in written.parent.iterdir()
     )
     assert not any(secret in texts for secret in ("k3y", "s3cret", "t0p", '"pw"'))
-    plugin = ("-p", "mock_mcp.pytest_plugin", "-p", "no:cacheprovider")
-    replayed = run("pytest", *plugin, "--mock-mode=none")
+    replayed = run("pytest", *PLUGIN, "--mock-mode=none")
     assert replayed.returncode == 0, replayed.stdout
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from mock_mcp import __version__
 from mock_mcp.runtime.project import compute_project_id
+from support.command import HANG_S, execute, user_environment
 from support.daemons import DaemonProcess
 from support.ws import eventually
 
-HANG_S = 120
 PETSTORE = Path(__file__).parents[2] / "src/mock_mcp/demo/petstore.json"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 TEST = """
@@ -45,11 +45,7 @@ class Place:
             script = self.bin / name
             script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
             script.chmod(0o755)
-        self.env = {
-            "HOME": str(self.home),
-            "PATH": f"{self.bin}:/usr/bin:/bin",
-            "MOCK_MCP_CACHE_DIR": str(cache),
-        }
+        self.env = user_environment(self.home, self.bin, cache)
         shutil.copy(PETSTORE, root / "openapi.json")
         (root / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["openapi.json"]\n')
 
@@ -69,16 +65,7 @@ class Place:
         return self.shell([sys.executable, "-m", "mock_mcp", *arguments])
 
     def shell(self, command: str | list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            shell=isinstance(command, str),
-            cwd=self.root,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
+        return execute(command, cwd=self.root, env=self.env)
 
     def repair(self, check: dict[str, Any]) -> None:
         """Do what a finding says, where that is a command."""
@@ -352,19 +339,18 @@ def test_an_adapter_of_another_version(configured: Place):
 # -- Contract and recordings ------------------------------------------------------------------
 
 
-def test_settings_that_cannot_be_used(place: Place):
-    place.edit("pyproject.toml", "openapi =", "open_api =")
-    check = place.finding("contract", "error")
-    assert "'open_api'" in check["message"]
-    place.edit("pyproject.toml", "open_api =", "openapi =")
-    place.well("contract")
-
-
-def test_a_document_that_cannot_be_used(place: Place):
-    place.edit("openapi.json", '"paths"', '"paths')
-    check = place.finding("contract", "error")
-    assert "openapi.json" in check["message"]
-    place.edit("openapi.json", '"paths', '"paths"')
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "said"),
+    [
+        ("pyproject.toml", "openapi =", "open_api =", "'open_api'"),
+        ("openapi.json", '"paths"', '"paths', "openapi.json"),
+    ],
+    ids=["settings", "document"],
+)
+def test_a_contract_that_cannot_be_used(place: Place, file: str, right: str, wrong: str, said: str):
+    place.edit(file, right, wrong)
+    assert said in place.finding("contract", "error")["message"]
+    place.edit(file, wrong, right)
     place.well("contract")
 
 

@@ -17,10 +17,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from mock_mcp.setup.clients import CLIENTS
+from mock_mcp.setup.clients import CLIENTS, System, target
 from mock_mcp.setup.launcher import REQUIREMENT
+from support.command import HANG_S, execute, user_environment
+from support.daemons import kill_daemons
 
-HANG_S = 120
 PETSTORE = Path(__file__).parents[2] / "src/mock_mcp/demo/petstore.json"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 PROJECT = [name for name, client in CLIENTS.items() if client.project]
@@ -30,28 +31,16 @@ class User:
     """A user's home, project and shell."""
 
     def __init__(self, place: Path, cache: Path) -> None:
+        self.cache = cache
         self.home, self.root, self.bin = place / "home", place / "project", place / "bin"
         for directory in (self.home, self.root, self.bin):
             directory.mkdir()
         (self.root / "pyproject.toml").write_text("[project]\nname = 'p' # mine\n")
-        # What a client passes on, and nothing of the shell the tests run in.
-        self.env = {
-            "HOME": str(self.home),
-            "PATH": f"{self.bin}:/usr/bin:/bin",
-            "MOCK_MCP_CACHE_DIR": str(cache),
-        }
+        self.env = user_environment(self.home, self.bin, cache)
 
-    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mock_mcp", *arguments],
-            cwd=self.root,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-            **options,
-        )
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mock_mcp", *arguments]
+        return execute(command, cwd=self.root, env=self.env)
 
     def answer(self, reply: bytes, *arguments: str) -> tuple[int, str]:
         """Run in a terminal and answer the question."""
@@ -167,9 +156,13 @@ def test_global_configuration_leaves_the_project_alone(user: User):
 # -- The written commands work ----------------------------------------------------------------
 
 
-def entry_of(name: str, path: Path) -> dict[str, Any]:
-    text = path.read_text()
-    data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+def entry_of(name: str, user: User, scope: str) -> dict[str, Any]:
+    file = target(
+        CLIENTS[name], System(user.home, environ={}), user.root if scope == "project" else None
+    )
+    assert file is not None
+    text = file.path.read_text()
+    data = tomllib.loads(text) if file.path.suffix == ".toml" else json.loads(text)
     entry: dict[str, Any] = data[CLIENTS[name].key]["mock-mcp"]
     return entry
 
@@ -183,42 +176,45 @@ def expanded(text: str, root: Path) -> str:
 @POSIX
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("name", "scope", "launcher"),
+    ("names", "scope", "launcher"),
     [
-        *((name, "project", "python") for name in PROJECT),
-        *((name, "global", "python") for name in CLIENTS),
-        ("claude-code", "project", "uvx"),
-        ("vscode", "project", "uvx"),
-        ("claude-desktop", "global", "uvx"),
+        (PROJECT, "project", "python"),
+        (list(CLIENTS), "global", "python"),
+        (["claude-code", "vscode"], "project", "uvx"),
+        (["claude-desktop"], "global", "uvx"),
     ],
 )
-async def test_the_written_command_serves_mcp(user: User, name: str, scope: str, launcher: str):
+async def test_the_written_commands_serve_mcp(
+    user: User, names: list[str], scope: str, launcher: str
+):
     user.install_uvx()
+    clients = [option for name in names for option in ("--client", name)]
     options = ["--global"] if scope == "global" else []
-    run = user.run("init", "--yes", "--client", name, "--launcher", launcher, *options)
+    run = user.run("init", "--yes", *clients, "--launcher", launcher, *options)
     assert run.returncode == 0, run.stderr
-    if scope == "project":
-        place = user.root / str(CLIENTS[name].project)
-        cwd = user.home if CLIENTS[name].names_root else user.root
-    else:
-        (place,) = [path for path in user.home.rglob("*") if path.is_file()]
-        cwd = Path("/")
-    entry = entry_of(name, place)
+    # What several clients start, in the same directory, is started once.
+    starts = set()
+    for name in names:
+        entry = entry_of(name, user, scope)
+        command, *arguments = (
+            expanded(each, user.root) for each in (entry["command"], *entry["args"])
+        )
+        below = user.home if CLIENTS[name].names_root else user.root
+        starts.add((command, *arguments, below if scope == "project" else Path("/")))
     # A desktop client is not started by a shell: it does not know the user's PATH.
     path = "/usr/bin:/bin" if scope == "global" else user.env["PATH"]
-    server = StdioServerParameters(
-        command=expanded(entry["command"], user.root),
-        args=[expanded(each, user.root) for each in entry["args"]],
-        env={**user.env, "PATH": path},
-        cwd=cwd,
-    )
-    async with Client(stdio_client(server)) as client:
-        tools = await client.list_tools()
-        assert "claim_next_batch" in {tool.name for tool in tools.tools}
-        claimed = await client.call_tool("claim_next_batch", {"waitMs": 0})
-        assert not claimed.is_error
-        assert claimed.structured_content["state"] == "empty"
-        status = await client.call_tool("get_status", {})
-        projects = [each["projectRoot"] for each in status.structured_content["daemons"]]
-        # In its project an adapter starts the daemon, so that there is one to wait at.
-        assert projects == ([str(user.root)] if scope == "project" else [])
+    for command, *arguments, cwd in starts:
+        server = StdioServerParameters(
+            command=command, args=arguments, env={**user.env, "PATH": path}, cwd=cwd
+        )
+        async with Client(stdio_client(server)) as client:
+            tools = await client.list_tools()
+            assert "claim_next_batch" in {tool.name for tool in tools.tools}
+            claimed = await client.call_tool("claim_next_batch", {"waitMs": 0})
+            assert not claimed.is_error
+            assert claimed.structured_content["state"] == "empty"
+            status = await client.call_tool("get_status", {})
+            projects = [each["projectRoot"] for each in status.structured_content["daemons"]]
+            # In its project an adapter starts the daemon, so that there is one to wait at.
+            assert projects == ([str(user.root)] if scope == "project" else [])
+        kill_daemons(user.cache)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.daemons import environment
+from support.command import PLUGIN
 
 SPECS = Path(__file__).parents[3] / "shared" / "specs"
-HANG_S = 120
 
 OPENAI = """
     import asyncio
@@ -58,27 +55,6 @@ GITHUB = """
 
 
 @pytest.fixture
-def run_pytest(project: Path, cache_dir: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run pytest in the project, without a plugin but ours; no proxy and no CI."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        env = environment(cache_dir, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
-        for name in ("CI", "PYTEST_ADDOPTS"):
-            env.pop(name, None)
-        plugin = ("-p", "mock_mcp.pytest_plugin", "-p", "no:cacheprovider")
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", *plugin, *arguments],
-            cwd=project,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
-
-    return run
-
-
-@pytest.fixture
 def contract(project: Path) -> Callable[[str], None]:
     """Register a published document as the project's contract."""
 
@@ -99,44 +75,37 @@ def contract(project: Path) -> Callable[[str], None]:
     ],
     ids=["openai", "PyGithub"],
 )
-def test_an_sdk_works_recorded_and_replayed(project, cache_dir, contract, run_pytest, sdk):
+def test_an_sdk_works_recorded_and_replayed(project, contract, run, sdk):
     module, document, test, tests, calls = sdk
     pytest.importorskip(module, reason=f"the SDK {module} is not installed")
     contract(document)
     (project / "test_sdk.py").write_text(textwrap.dedent(test))
 
-    first = run_pytest("--mock-source=example")
+    first = run("pytest", *PLUGIN, "--mock-source=example")
     assert first.returncode == 0, first.stdout + first.stderr
     assert f"{calls} from the contract" in first.stdout
     recordings = {path: path.read_bytes() for path in project.rglob("__mocks__/**/*.json")}
     assert len(recordings) == tests
     assert not any(b"the-api-key" in text for text in recordings.values())
 
-    again = run_pytest()
+    again = run("pytest", *PLUGIN)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{calls} replayed" in again.stdout
     assert {path: path.read_bytes() for path in recordings} == recordings
 
-    check = subprocess.run(
-        [sys.executable, "-m", "mock_mcp", "check"],
-        cwd=project,
-        env=environment(cache_dir),
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
+    check = run("mock_mcp", "check")
     assert check.returncode == 0, check.stdout + check.stderr
     assert f"{calls} calls: {calls} fit the contract" in check.stdout
 
 
-def test_a_call_that_breaks_the_published_contract_fails(project, contract, run_pytest):
+def test_a_call_that_breaks_the_published_contract_fails(project, contract, run):
     pytest.importorskip("openai", reason="the SDK openai is not installed")
     contract("openai-3.1.json")
     (project / "test_sdk.py").write_text(
         textwrap.dedent(OPENAI).replace('[{"role": "user", "content": "Hello"}]', "[]")
     )
-    run = run_pytest("--mock-source=example", "-k", "models_and_chat")
-    assert run.returncode == 1
-    assert "ContractViolation" in run.stdout
-    assert "/body/messages" in run.stdout
+    ended = run("pytest", *PLUGIN, "--mock-source=example", "-k", "models_and_chat")
+    assert ended.returncode == 1
+    assert "ContractViolation" in ended.stdout
+    assert "/body/messages" in ended.stdout
     assert not list(project.rglob("__mocks__"))
