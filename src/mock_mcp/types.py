@@ -23,11 +23,16 @@ __all__ = [
     "MockRequest",
     "Provided",
     "RunInfo",
+    "Source",
     "TestMeta",
     "UsedValues",
     "Violation",
     "Waiting",
 ]
+
+
+Source = Literal["ai", "example", "live", "hand"]
+"""Who an answer comes from: an assistant, the contract alone, the real API, or a person."""
 
 
 class _Value(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -65,7 +70,7 @@ class Mock(_Value, frozen=True):
     absent), ``headers`` map a name to one value or to a list of values, ``delay_ms`` is how long
     the test waits before it sees the answer (up to ten minutes). With ``reuse`` a responder gives
     the answer for the whole run: the daemon answers the same request with it from then on. A test
-    never sees the field.
+    never sees the field. ``source`` says where the answer comes from if no assistant wrote it.
     """
 
     request_id: str
@@ -74,6 +79,7 @@ class Mock(_Value, frozen=True):
     headers: dict[str, str | list[str]] | None = None
     delay_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
     reuse: Literal["run"] | None = None
+    source: Source | None = None
 
 
 class Violation(_Value, frozen=True, omit_defaults=False):

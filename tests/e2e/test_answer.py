@@ -47,10 +47,13 @@ class Desk:
         self.test.submit([request(rid, endpoint=URL) for rid in ids or ("a",)])
         self.test.settle()
 
-    def received(self) -> Any:
+    def result(self) -> Any:
         result = self.test.recv()
         self.test.send({"type": "BATCH_RESULT_ACK", "batchId": result["batchId"]})
-        return {mock["requestId"]: mock["data"] for mock in result["mocks"]}
+        return result
+
+    def received(self) -> Any:
+        return {mock["requestId"]: mock["data"] for mock in self.result()["mocks"]}
 
     @property
     def pending(self) -> int:
@@ -71,6 +74,14 @@ def test_what_is_saved_is_sent(desk):
         assert answer.end() == 0
     assert "Delivered 2 mocks" in answer.text
     assert f"// GET {URL}" in desk.seen.read_text()
+
+
+def test_an_answer_is_known_as_a_persons(desk):
+    desk.ask()
+    with desk.answer('touch "$1"') as answer:
+        (mock,) = desk.result()["mocks"]
+        assert mock["source"] == "hand"
+        assert answer.end() == 0
 
 
 def test_a_sample_that_is_saved_unchanged_is_sent(desk):

@@ -109,6 +109,7 @@ def test_it_answers_what_comes_and_ends_when_no_run_is_left(tests: PluginProject
     lines = text.splitlines()
     assert lines[0] == "answered GET https://api.test/users/1 for test_app.py::test_one"
     assert lines[-1] == "3 calls answered in 3 batches"
+    assert tests.recording()["interactions"][0]["source"] == "example"
 
 
 def test_a_batch_that_was_not_answered_is_its_exit_code(tests: PluginProject) -> None:
@@ -279,6 +280,7 @@ def test_recordings_answer_a_run(tests: PluginProject) -> None:
     result = tests.run("--mock-responder=recordings all")
     assert result.outcomes() == {"passed": 2}, result.text
     assert [tests.bodies(name) for name in names] == before
+    assert tests.recording()["interactions"][0]["source"] == "example"
 
 
 @pytest.mark.parametrize(

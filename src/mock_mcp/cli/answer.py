@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mock_mcp.cli import add_project_root
 from mock_mcp.cli.draft import read_draft, with_notes, write_draft
 from mock_mcp.cli.terminal import printable
@@ -149,9 +151,10 @@ async def _edit(claims: Claims, found: Next, text: str, editor: Sequence[str]) -
         while True:
             edited = await _edited(path, text, editor)
             try:
-                mocks = None if edited is None else read_draft(edited)
-                if mocks is None:
+                written = None if edited is None else read_draft(edited)
+                if written is None:
                     break
+                mocks = [msgspec.structs.replace(mock, source="hand") for mock in written]
                 provided = await claims.provide(claim.batch_id, claim.claim_token, mocks)
             except (ContractViolation, MocksMismatch, InvalidParams) as exc:
                 assert edited is not None

@@ -11,6 +11,8 @@ import hmac
 import logging
 from typing import Protocol as Interface
 
+import msgspec
+
 from mock_mcp.core.broker import ACK, RESUME
 from mock_mcp.daemon.hub import Hub
 from mock_mcp.errors import InvalidMessage, LimitExceeded, MockMcpError, RunReplaced
@@ -156,8 +158,11 @@ class TestPeer:
 
     def deliver(self, batch_id: str, mocks: tuple[Mock, ...], rejections: int) -> bool:
         """Send a result; return whether the connection took it."""
-        said = rejections if ACK in self._capabilities and rejections else None
-        return self._send(BatchMockResult(batch_id, list(mocks), said))
+        if ACK in self._capabilities:
+            return self._send(BatchMockResult(batch_id, list(mocks), rejections or None))
+        # An older client gets the fields it knows.
+        plain = [msgspec.structs.replace(mock, source=None) for mock in mocks]
+        return self._send(BatchMockResult(batch_id, plain))
 
     def fail(self, batch_id: str, error: MockMcpError) -> None:
         """Tell the test that a batch ended without an answer.

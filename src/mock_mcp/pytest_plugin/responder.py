@@ -19,18 +19,13 @@ from typing import Any
 
 from mock_mcp.responders.errors import ResponderUnusable
 
-__all__ = ["ResponderProcess", "is_sampling"]
+__all__ = ["ResponderProcess"]
 
 READY_S = 60.0
 """How long it may take to say that it is ready: it may start a daemon, and ask a model's server."""
 STOP_S = 10.0
 """How long it may take to give back what it holds."""
 FAILURES_SHOWN = 5
-
-
-def is_sampling(using: str | None) -> bool:
-    """Tell whether a responder's answers come from the contract alone."""
-    return using is not None and using.split()[:1] == ["sample"]
 
 
 class ResponderProcess:

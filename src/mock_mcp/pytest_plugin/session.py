@@ -30,7 +30,7 @@ from mock_mcp.interceptors import Installed, install
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
 from mock_mcp.pytest_plugin.report import Report, as_typed
-from mock_mcp.pytest_plugin.responder import ResponderProcess, is_sampling
+from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
@@ -359,7 +359,6 @@ class MockedSession:
             settings,
             polices=self._polices,
             client=self._client if asks else None,
-            writer="example" if is_sampling(self._config.getoption("mock_responder")) else "ai",
             repair=lambda source: repair_command(source, typed),
             test=test | context,
         )

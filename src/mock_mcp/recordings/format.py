@@ -19,11 +19,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from mock_mcp.recordings.errors import RecordingError
+from mock_mcp.types import Source
 
 __all__ = [
     "FORMAT_VERSION",
@@ -54,8 +55,6 @@ SIDECAR_BYTES = 64 * 1024
 
 Headers = dict[str, str | list[str]]
 """Lower-case names, each with its value or, when it was sent several times, its values."""
-
-Source = Literal["ai", "example", "live", "hand"]
 
 _REPAIR = (
     "Correct the file, restore it from version control, or record it again with "

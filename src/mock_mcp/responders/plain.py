@@ -65,7 +65,8 @@ class SampleSource:
 
     def _mock(self, request: dict[str, Any]) -> Mock:
         contracts, _ = self._contracts.current()
-        return sample_mock(contracts, request, seed=f"{self._seed}/{_test_of(request)}")
+        mock = sample_mock(contracts, request, seed=f"{self._seed}/{_test_of(request)}")
+        return msgspec.structs.replace(mock, source="example")
 
 
 class RecordingSource:
@@ -134,12 +135,18 @@ class RecordingSource:
         answers = of_test or [item for _, item in candidates]
         taken = self._taken[run_id, test, key]
         self._taken[run_id, test, key] += 1
-        response = answers[min(taken, len(answers) - 1)].response
+        chosen = answers[min(taken, len(answers) - 1)]
+        response = chosen.response
         if response is None:
             raise CannotAnswer(f"{name} is recorded as a failure, which is no mock.")
         data = None if response.body is msgspec.UNSET else response.body
         return Mock(
-            request["requestId"], data, response.status, response.headers or None, response.delay_ms
+            request["requestId"],
+            data,
+            response.status,
+            response.headers or None,
+            response.delay_ms,
+            source=chosen.source,
         )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -70,8 +70,6 @@ class Scope:
         settings: How calls are treated.
         polices: Who judges by the project's contracts; scopes of one process share it.
         client: Who asks the assistant; None when nobody may be asked.
-        writer: Where the assistant's answers come from, for the recording: ``example`` when it is a
-            responder that takes them from the contract.
         repair: Returns the command that obtains what is missing from a source, for error messages.
         test: What the assistant is told of the test: ``testFile``, ``testName``, ``doc``.
 
@@ -86,7 +84,6 @@ class Scope:
         *,
         polices: Polices,
         client: LazyClient | None = None,
-        writer: Literal["ai", "example"] = "ai",
         repair: Repair = repair_command,
         test: Mapping[str, Any] | None = None,
     ) -> None:
@@ -102,7 +99,6 @@ class Scope:
         self._police = polices.get(self._documents, settings.contract)
         self._hosts = rules.hosts
         self._assistant: Assistant | None = None
-        self._writer: Literal["ai", "example"] = writer
         self._repair = repair
         self._numbers = itertools.count()
         self._noted = Noted(self.failures)
@@ -396,7 +392,7 @@ class Scope:
         if not self._may_obtain:
             raise self._miss(call)
         if self.settings.source == "example":
-            return self._accept(call, self._sample(call), "example")
+            return self._accept(call, self._sample(call))
         if self._assistant is None and self.settings.source == "ai":
             raise MockMcpDisabled(
                 f"{call.method} {call.url} has no recording, and nobody may be asked: set "
@@ -437,11 +433,9 @@ class Scope:
             ) from None
         return self._answered(call, mock, "recording")
 
-    def _accept(
-        self, call: Call, mock: Mock, source: Literal["ai", "example"] | None = None
-    ) -> Mock:
-        """Check a new answer, of the assistant unless a source is named, stage and return it."""
-        source = source or self._writer
+    def _accept(self, call: Call, mock: Mock) -> Mock:
+        """Check a new answer, stage and return it."""
+        source = mock.source or "ai"
         ruling = rule(self._police, call)
         verdict = None if ruling is None else ruling.check_answer(call, mock)
         status = 200 if mock.status is None else mock.status
@@ -513,7 +507,8 @@ class Scope:
             )
         # The same call of the same test always gets the same sample.
         seed = self.file.test if self.file is not None else ""
-        return sample_mock(call.ruling.contracts, call.wire, seed=seed)
+        mock = sample_mock(call.ruling.contracts, call.wire, seed=seed)
+        return msgspec.structs.replace(mock, source="example")
 
     def _miss(self, call: Call) -> MockMcpError:
         details = [reason for hand in self._hand if (reason := hand.explain(call)) is not None]

@@ -10,6 +10,7 @@ import pytest
 from mock_mcp.daemon.hub import Hub
 from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.limits import Limits
+from mock_mcp.types import Mock
 
 pytestmark = pytest.mark.asyncio
 
@@ -75,6 +76,21 @@ async def test_a_wrong_token_opens_nothing(hub: Hub) -> None:
     hello(peer)
     assert not hub.broker.runs
     assert link.sent == []
+
+
+@pytest.mark.parametrize("capabilities", [["ack"], []])
+async def test_only_a_client_that_knows_extensions_is_told_who_answered(
+    hub: Hub, capabilities: list[str]
+) -> None:
+    peer, link = connected(hub)
+    hello(peer, capabilities=capabilities)
+    peer.deliver("batch:run:1", (Mock("a", 1, source="example"),), 1)
+    extended = {"source": "example"} if capabilities else {}
+    mocks = [{"requestId": "a", "data": 1, **extended}]
+    more = {"rejections": 1} if capabilities else {}
+    sent = {"type": "BATCH_MOCK_RESULT", "batchId": "batch:run:1", "mocks": mocks, **more}
+    assert link.sent[-1] == sent
+    hub.close()
 
 
 async def test_no_extension_message_without_its_capability(hub: Hub) -> None:
