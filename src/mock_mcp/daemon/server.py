@@ -28,12 +28,11 @@ from mock_mcp.errors import (
     AlreadyRunning,
     ConfigurationError,
     LimitExceeded,
-    VersionMismatch,
 )
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory, environment
 from mock_mcp.runtime.ipc import IpcServer, Listener, check_peer, identify, is_listening
-from mock_mcp.runtime.launch import foreign_daemon
+from mock_mcp.runtime.launch import refuse_foreign
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project, display_path
 from mock_mcp.runtime.websocket import WebSocketLink
@@ -142,10 +141,7 @@ class MockMcpDaemon:
         await self._take_lock()
         try:
             listener = identify(self._server.path)
-            if listener in (Listener.FOREIGN, Listener.OTHER_REVISION):
-                raise VersionMismatch(
-                    foreign_daemon(listener, self.project_root, self._server.path)
-                )
+            refuse_foreign(listener, self.project_root, self._server.path)
             if listener is not Listener.NOBODY:
                 raise self._already_running()
             self.cache.write(self.info)

@@ -46,7 +46,7 @@ __all__ = [
     "ensure_daemon_running_async",
     "find_daemon",
     "find_daemons",
-    "foreign_daemon",
+    "refuse_foreign",
 ]
 
 START_TIMEOUT_S = 15.0
@@ -76,23 +76,27 @@ def find_daemon(project: Project, cache: CacheDirectory) -> DaemonInfo | None:
     listener = identify(path)
     if listener is Listener.NOBODY:
         return None
-    if listener in (Listener.FOREIGN, Listener.OTHER_REVISION):
-        raise VersionMismatch(foreign_daemon(listener, display_path(project.root), path))
+    refuse_foreign(listener, display_path(project.root), path)
     return cache.read(project.id)
 
 
-def foreign_daemon(listener: Listener, project_root: str, path: str) -> str:
-    """Return what to say when another implementation or revision serves a project."""
+def refuse_foreign(listener: Listener, project_root: str, path: str) -> None:
+    """Refuse to go on when another implementation or revision serves a project.
+
+    Raises:
+        VersionMismatch: The message says whose it is and how to stop it.
+    """
     if listener is Listener.OTHER_REVISION:
-        return (
+        raise VersionMismatch(
             f"A mock-mcp of another protocol revision serves {project_root} at {path}. Stop it "
             "with the version that started it (`mock-mcp stop`), or install matching versions."
         )
-    return (
-        f"Another implementation of mock-mcp serves {project_root} at {path}; it would let "
-        "unchecked data through. Stop it with the tool that started it (for the npm package: "
-        "`npx mock-mcp stop`), then try again."
-    )
+    if listener is Listener.FOREIGN:
+        raise VersionMismatch(
+            f"Another implementation of mock-mcp serves {project_root} at {path}; it would let "
+            "unchecked data through. Stop it with the tool that started it (for the npm package: "
+            "`npx mock-mcp stop`), then try again."
+        )
 
 
 def find_daemons(
