@@ -48,13 +48,7 @@ class Patches:
         if not self._is_applied:
             return
         self._is_applied = False
-        for owner, name, found, _, replacement in reversed(self._done):
-            if vars(owner).get(name) is not replacement:
-                continue
-            if found is _ABSENT:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, found)
+        _put_back(self._done)
         for action in self._at_undo:
             action()
 
@@ -65,18 +59,11 @@ class Patches:
         for index, (owner, name, found, original, replacement) in enumerate(self._done):
             own = vars(owner).get(name, _ABSENT)
             if own is not found or (own is not original and getattr(owner, name) is not original):
-                self._take_back(index)
+                _put_back(self._done[:index])
                 return False
             setattr(owner, name, replacement)
         self._is_applied = True
         return True
-
-    def _take_back(self, count: int) -> None:
-        for owner, name, found, _, _ in reversed(self._done[:count]):
-            if found is _ABSENT:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, found)
 
 
 class _Replaced(NamedTuple):
@@ -87,6 +74,17 @@ class _Replaced(NamedTuple):
     found: Any
     original: Any
     replacement: Any
+
+
+def _put_back(replaced: Sequence[_Replaced]) -> None:
+    """Give attributes back to their owners, the last first, but for those that others replaced."""
+    for owner, name, found, _, replacement in reversed(replaced):
+        if vars(owner).get(name) is not replacement:
+            continue
+        if found is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, found)
 
 
 def _is_in_use(owner: Any) -> bool:
