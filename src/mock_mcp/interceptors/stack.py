@@ -72,8 +72,9 @@ def exchange_for(origin: Origin, what: str) -> Exchange | None:
         return installation.exchange
     raise _refusal(
         installation,
-        f"{what} was refused: {origin} is neither mocked nor allowed in this test. Add it to "
-        "hosts= to mock it, or to passthrough= to let it reach the network.",
+        f"{what} was refused: {origin} is none of the hosts that are mocked in this test, which "
+        "hosts= limits. Correct hosts= if it was meant, or add it there to mock it, or to "
+        "passthrough= to let it reach the network.",
     )
 
 
@@ -102,7 +103,7 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
             "mock-mcp does not intercept"
         )
     else:
-        reason = "it is not allowed in this test"
+        reason = "it is none of the hosts that hosts= names"
     raise _refusal(
         installation,
         f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",

@@ -455,6 +455,15 @@ def test_a_look_up_is_refused_by_name() -> None:
             socket.create_connection(("db.test", 5432))
 
 
+def test_what_hosts_leaves_out_is_refused_for_that() -> None:
+    """A misspelt host refuses what should be mocked: the message names the setting."""
+    with install(FakeExchange(rules=HostRules(["api.exmaple.test"]))):
+        with pytest.raises(NetworkBlocked, match="Correct hosts= if it was meant"):
+            urllib3.PoolManager().request("GET", "http://api.example.test/a")
+        with pytest.raises(NetworkBlocked, match="none of the hosts that hosts= names"):
+            socket.getaddrinfo("api.example.test", 5432)
+
+
 def test_datagrams_are_refused() -> None:
     with install(FakeExchange()), socket.socket(type=socket.SOCK_DGRAM) as sock:
         for send in (sock.sendto, lambda data, address: sock.sendmsg([data], [], 0, address)):
