@@ -29,6 +29,11 @@ _STEPS_S = (1.0, 10.0, 30.0, 60.0)
 _SPELL_S = 5.0
 """How long nothing must wait before the steps begin anew: an assistant that works is not noise."""
 _SHOWN = 3
+_NOBODY = (
+    "mock-mcp: no assistant has taken any. Ask yours to serve the mocks of this run; it needs the "
+    "MCP server `mock-mcp adapter`. Or answer with `mock-mcp answer`."
+)
+"""Said once, and again when it is so anew: after one was taken, or nothing waited for a spell."""
 
 
 class WaitingDisplay:
@@ -46,6 +51,7 @@ class WaitingDisplay:
         self._runs = runs
         self._seen: dict[str, float] = {}
         self._told = 0
+        self._said_nobody = False
         self._waited_at = 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,15 +104,23 @@ class WaitingDisplay:
         self._seen = {batch.batch_id: self._seen.get(batch.batch_id, now) for batch in batches}
         if not batches:
             return
+        is_taken = any(batch.status == "claimed" for batch in batches)
         if now - self._waited_at > _SPELL_S:
             self._told = 0
+            self._said_nobody = False
+        if is_taken:
+            self._said_nobody = False
         self._waited_at = now
         waited_s = now - min(self._seen.values())
         beyond = self._told - len(_STEPS_S) + 1
         due_s = _STEPS_S[self._told] if beyond <= 0 else _STEPS_S[-1] * (beyond + 1)
         if waited_s >= due_s - _POLL_S:  # it waited before the first look, too
             self._told += 1
-            self._write(_lines(batches, max(waited_s, due_s)))
+            lines = [_waits(batches, max(waited_s, due_s))]
+            if not is_taken and not self._said_nobody:
+                lines.append(_NOBODY)
+                self._said_nobody = True
+            self._write(lines)
 
     def _write(self, lines: list[str]) -> None:
         """Write below what pytest has written, and let it go on in a line of its own."""
@@ -122,20 +136,14 @@ class WaitingDisplay:
         self._out.flush()
 
 
-def _lines(batches: list[BatchInfo], waited_s: float) -> list[str]:
+def _waits(batches: list[BatchInfo], waited_s: float) -> str:
     calls = [f"{r['method']} {r['endpoint']}" for batch in batches for r in batch.requests]
     more = f" and {len(calls) - _SHOWN} more" if len(calls) > _SHOWN else ""
     s, verb = ("", "waits") if len(calls) == 1 else ("s", "wait")
     named = ", ".join(calls[:_SHOWN])
-    lines = [
+    return (
         f"mock-mcp: {len(calls)} call{s} {verb} for an answer, {waited_s:.0f} s now: {named}{more}"
-    ]
-    if not any(batch.status == "claimed" for batch in batches):
-        lines.append(
-            "mock-mcp: no assistant has taken any. Ask yours to serve the mocks of this run; it "
-            "needs the MCP server `mock-mcp adapter`. Or answer with `mock-mcp answer`."
-        )
-    return lines
+    )
 
 
 def _copy_of_output() -> TextIO | None:
