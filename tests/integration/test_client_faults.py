@@ -32,12 +32,9 @@ from mock_mcp.errors import (
     VersionMismatch,
 )
 from mock_mcp.limits import Limits
-from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.ipc import connect_ipc
-from mock_mcp.runtime.launch import ensure_daemon_running_async, find_daemon
-from mock_mcp.runtime.project import Project
 from mock_mcp.types import DaemonInfo
-from support.daemons import listener_pid
+from support.place import Place, kill
 from support.responder import endpoints, respond_to, until
 from support.ws import HANG_S, eventually
 
@@ -46,44 +43,9 @@ on_loop = pytest.mark.asyncio
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
-class Place:
-    """A project, and whichever daemon serves it at the moment."""
-
-    def __init__(self, root: Path, cache_dir: Path) -> None:
-        self.root = root
-        self.cache_dir = cache_dir
-        self.project = Project.resolve(root)
-        self.cache = CacheDirectory(cache_dir)
-
-    async def start(self) -> DaemonInfo:
-        return await ensure_daemon_running_async(self.root, cache_dir=self.cache_dir)
-
-    def found(self) -> DaemonInfo | None:
-        """Return the daemon that serves; never start one."""
-        return find_daemon(self.project, self.cache)
-
-    async def successor(self, before: DaemonInfo) -> DaemonInfo:
-        """Return the daemon that somebody else starts after this one."""
-
-        async def other() -> DaemonInfo | None:
-            found = self.found()
-            return found if found and found.pid != before.pid else None
-
-        successor: DaemonInfo = await until(other)
-        return successor
-
-    def pid(self) -> int | None:
-        return listener_pid(Path(self.cache.ipc_path(self.project.id)))
-
-
 @pytest.fixture
 def place(project: Path, cache_dir: Path) -> Place:
     return Place(project, cache_dir)
-
-
-def kill(info: DaemonInfo, number: int = signal.SIGKILL) -> None:
-    assert info.pid != os.getpid()
-    os.kill(info.pid, number)
 
 
 @pytest.fixture
@@ -106,7 +68,7 @@ def stopped() -> Iterator[Callable[[int], None]]:
 @POSIX
 @on_loop
 async def test_ten_batches_survive_a_killed_daemon(place, connect):
-    before = await place.start()
+    before = await place.start_async()
     async with connect(max_batch_size=1) as client:
         asked = [asyncio.create_task(client.request_mock(f"/{n}")) for n in range(10)]
         async with respond_to(before) as responder:
@@ -117,7 +79,7 @@ async def test_ten_batches_survive_a_killed_daemon(place, connect):
             await until(all_parked)
             first = await responder.claim()  # one of them is being answered
             names = {batch.batch_id: endpoints(batch) for batch in await responder.batches()}
-        kill(before)
+        kill(before.pid)
         after = await place.successor(before)  # the waiting client started it
         async with respond_to(after) as responder:
             await until(all_parked)
@@ -132,9 +94,9 @@ async def test_ten_batches_survive_a_killed_daemon(place, connect):
 @POSIX
 @on_loop
 async def test_a_request_asked_while_no_daemon_lives_is_answered(place, connect):
-    before = await place.start()
+    before = await place.start_async()
     async with connect() as client:
-        kill(before)
+        kill(before.pid)
         asked = asyncio.create_task(client.request_mock("/a"))
         after = await place.successor(before)
         async with respond_to(after) as responder:
@@ -145,13 +107,13 @@ async def test_a_request_asked_while_no_daemon_lives_is_answered(place, connect)
 @POSIX
 @on_loop
 async def test_a_request_cancelled_while_no_daemon_lives_is_not_asked_again(place, connect):
-    before = await place.start()
+    before = await place.start_async()
     async with connect(timeout_s=None) as client:
         kept = asyncio.create_task(client.request_mock("/kept"))
         dropped = asyncio.create_task(client.request_mock("/dropped"))
         async with respond_to(before) as responder:
             assert endpoints(await responder.claim()) == ["/kept", "/dropped"]
-        kill(before)
+        kill(before.pid)
         dropped.cancel()
         after = await place.successor(before)
         async with respond_to(after) as responder:
@@ -164,13 +126,13 @@ async def test_a_request_cancelled_while_no_daemon_lives_is_not_asked_again(plac
 @POSIX
 @on_loop
 async def test_a_daemon_killed_again_and_again(place, connect):
-    info = await place.start()
+    info = await place.start_async()
     async with connect() as client:
         asked = asyncio.create_task(client.request_mock("/a"))
         for _ in range(4):
             async with respond_to(info) as responder:
                 await responder.claim()
-            kill(info)
+            kill(info.pid)
             info = await place.successor(info)
         async with respond_to(info) as responder:
             await responder.provide(await responder.claim())
@@ -197,7 +159,7 @@ def test_sync_threads_survive_a_killed_daemon(place, connect_sync):
     with connect_sync() as client, ThreadPoolExecutor(5) as pool:
         asked = [pool.submit(client.request_mock, f"/{n}") for n in range(5)]
         asyncio.run(parked())
-        kill(before)
+        kill(before.pid)
         asyncio.run(serve(5))
         assert [each.result(HANG_S).data for each in asked] == [f"/{n}" for n in range(5)]
 
@@ -234,7 +196,7 @@ async def noticed(client: Any) -> None:
 
 @on_loop
 async def test_a_stopped_daemon_is_not_started_again_for_nothing(place, connect):
-    before = await place.start()
+    before = await place.start_async()
     async with connect(heartbeat_s=0.02) as client:
         await shut_down(before)
         await noticed(client)
@@ -250,7 +212,7 @@ async def test_a_stopped_daemon_is_not_started_again_for_nothing(place, connect)
 
 @on_loop
 async def test_a_stopped_daemon_is_started_again_for_what_waits(place, connect):
-    before = await place.start()
+    before = await place.start_async()
     async with connect() as client:
         asked = asyncio.create_task(client.request_mock("/a"))
         async with respond_to(before) as responder:
@@ -266,7 +228,7 @@ async def test_a_stopped_daemon_is_started_again_for_what_waits(place, connect):
 
 @on_loop
 async def test_closing_after_the_daemon_has_stopped(place, connect):
-    info = await place.start()
+    info = await place.start_async()
     async with connect() as client:
         await shut_down(info)
         await noticed(client)
@@ -276,7 +238,7 @@ async def test_closing_after_the_daemon_has_stopped(place, connect):
 @on_loop
 async def test_closing_while_the_daemon_stops(place, connect):
     for _ in range(5):
-        info = await place.start()
+        info = await place.start_async()
         client = await connect()
         asked = asyncio.create_task(client.request_mock("/a"))
         async with respond_to(info) as responder:
@@ -293,7 +255,7 @@ async def test_closing_while_the_daemon_stops(place, connect):
 @POSIX
 @on_loop
 async def test_a_daemon_that_hangs_is_waited_for(place, connect, stopped):
-    info = await place.start()
+    info = await place.start_async()
     async with connect() as client:
         async with respond_to(info) as responder:
             first = asyncio.create_task(client.request_mock("/first"))
@@ -303,7 +265,7 @@ async def test_a_daemon_that_hangs_is_waited_for(place, connect, stopped):
             third = asyncio.create_task(_connect_and_ask(connect, "/third"))
             done, _ = await asyncio.wait({first, second, third}, timeout=0.5)
             assert not done
-            kill(info, signal.SIGCONT)
+            kill(info.pid, signal.SIGCONT)
             await responder.provide(claim)
             for _ in range(2):
                 await responder.provide(await responder.claim())
@@ -323,7 +285,7 @@ async def _connect_and_ask(connect: Any, endpoint: str) -> Any:
 @POSIX
 @on_loop
 async def test_closing_while_the_daemon_hangs(place, connect, stopped):
-    info = await place.start()
+    info = await place.start_async()
     client = await connect()
     asked = asyncio.create_task(client.request_mock("/a"))
     async with respond_to(info) as responder:
@@ -337,7 +299,7 @@ async def test_closing_while_the_daemon_hangs(place, connect, stopped):
 @POSIX
 @on_loop
 async def test_an_abandoned_close_goes_on_and_can_be_repeated(place, connect, stopped):
-    info = await place.start()
+    info = await place.start_async()
     client = await connect()
     stopped(info.pid)
     closing = asyncio.create_task(client.close())
@@ -353,7 +315,7 @@ async def test_an_abandoned_close_goes_on_and_can_be_repeated(place, connect, st
 @POSIX
 @on_loop
 async def test_closing_during_a_reconnect_leaves_nothing_open(place, connect, stopped):
-    info = await place.start()
+    info = await place.start_async()
     client = await connect()
     stopped(info.pid)
     engine = client._engine

@@ -201,17 +201,20 @@ def test_a_multipart_body_is_sent(library: type[Session], serve: Any) -> None:
     assert json.loads(live.text)["$base64"] == "AA0K/y0t"
 
 
+def compressed(body: bytes, content_type: str, coding: str) -> Answer:
+    return raw(
+        body,
+        content_type=content_type,
+        content_encoding=coding,
+        content_length=str(len(body)),
+    )
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_a_compressed_answer(library: type[Session], serve: Any, coding: str) -> None:
     content = b'{"id": 1}'
     packed = gzip.compress(content) if coding == "gzip" else zlib.compress(content)
-    answer = raw(
-        packed,
-        content_type="application/json",
-        content_encoding=coding,
-        content_length=str(len(packed)),
-    )
-    api = serve(answer)
+    api = serve(compressed(packed, "application/json", coding))
     call = Call("GET", f"{api.url}/packed", headers={"Accept-Encoding": coding})
     assert api.record(library, call) == api.really(library, call)
     assert api.recording[0]["response"]["body"] == {"id": 1}
@@ -228,13 +231,7 @@ def test_an_answer_in_a_coding_of_modules(
     library: type[Session], serve: Any, coding: str, module: str
 ) -> None:
     packed = pytest.importorskip(module).compress(b"some text " * 10)
-    answer = raw(
-        packed,
-        content_type="text/plain",
-        content_encoding=coding,
-        content_length=str(len(packed)),
-    )
-    api = serve(answer)
+    api = serve(compressed(packed, "text/plain", coding))
     call = Call("GET", f"{api.url}/packed", headers={"Accept-Encoding": coding})
     assert api.record(library, call) == api.really(library, call)
     assert api.recording[0]["response"]["body"] == "some text " * 10

@@ -11,7 +11,11 @@ from typing import Any
 
 import mock_mcp
 from mock_mcp.runtime.cache import CacheDirectory
-from mock_mcp.runtime.launch import ensure_daemon_running
+from mock_mcp.runtime.launch import (
+    ensure_daemon_running,
+    ensure_daemon_running_async,
+    find_daemon,
+)
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project
 from mock_mcp.serving.claims import Claims
@@ -19,6 +23,7 @@ from mock_mcp.serving.router import Router
 from mock_mcp.serving.times import Times
 from mock_mcp.types import DaemonInfo
 from support.daemons import listener_pid, processes_of
+from support.responder import until
 from support.ws import eventually
 
 
@@ -35,6 +40,20 @@ class Place:
     def start(self, **options: Any) -> DaemonInfo:
         """Return the daemon, started if none runs."""
         return ensure_daemon_running(self.root, cache_dir=self.cache_dir, **options)
+
+    async def start_async(self) -> DaemonInfo:
+        """Do that without blocking the loop."""
+        return await ensure_daemon_running_async(self.root, cache_dir=self.cache_dir)
+
+    async def successor(self, before: DaemonInfo) -> DaemonInfo:
+        """Return the daemon that somebody else starts after this one."""
+
+        async def other() -> DaemonInfo | None:
+            found = find_daemon(self.project, self.cache)
+            return found if found and found.pid != before.pid else None
+
+        successor: DaemonInfo = await until(other)
+        return successor
 
     def pid(self) -> int | None:
         """Return the process that listens."""
