@@ -72,9 +72,8 @@ def exchange_for(origin: Origin, what: str) -> Exchange | None:
         return installation.exchange
     raise _refusal(
         installation,
-        f"{what} was refused: {origin} is none of the hosts that are mocked in this test, which "
-        "hosts= limits. Correct hosts= if it was meant, or add it there to mock it, or to "
-        "passthrough= to let it reach the network.",
+        f"{what} was refused: {origin} is {_REFUSED}. Correct hosts= if it was meant, or add it "
+        "there to mock it, or to passthrough= to let it reach the network.",
     )
 
 
@@ -103,12 +102,14 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
             "mock-mcp does not intercept"
         )
     else:
-        reason = "it is none of the hosts that hosts= names"
+        reason = f"it is {_REFUSED}"
     raise _refusal(
         installation,
         f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",
     )
 
+
+_REFUSED = "not allowed in this test and none of the hosts that hosts= names"
 
 _forwarded = 0
 _forwarding = threading.Lock()
