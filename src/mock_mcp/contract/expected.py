@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
 from mock_mcp.contract.gate import Contracts
 from mock_mcp.contract.operation import JSON, Operation, is_json
@@ -86,6 +87,8 @@ def expected(
 def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int | str) -> Mock:
     """Return a valid answer made from the contract: a valid example, else generated data.
 
+    It has the values that the call has for its properties, as far as they are valid (`agree`).
+
     Args:
         contracts: The contract sources.
         request: The wire object.
@@ -123,6 +126,9 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
             examples=wanted.given_examples,
             is_valid=compiled.is_valid,
         )
+        match = contracts.resolve(request).match
+        if match is not None:
+            data = agree(data, request, match, compiled.is_valid)
     mock = Mock(request["requestId"], data, status, headers)
     verdict = contracts.check_mock(request, mock)
     if verdict.violations:
