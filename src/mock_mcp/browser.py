@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import importlib
 import inspect
@@ -27,6 +26,8 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urldefrag, urljoin, urlsplit
+
+import msgspec
 
 from mock_mcp.errors import MockMcpError
 from mock_mcp.exchange import (
@@ -275,7 +276,7 @@ class _Route:
             TransportFailure: There is no answer.
         """
         dropped = () if has_cookies else ("cookie",)
-        sent = dataclasses.replace(request, headers=_without(request.headers, dropped))
+        sent = msgspec.structs.replace(request, headers=_without(request.headers, dropped))
         try:
             response, body = await fetch(sent)
         except self._playwright.TimeoutError as late:
@@ -379,7 +380,7 @@ def _received(request: HttpRequest, response: Any, body: bytes) -> HttpResponse:
     dropped = {"content-encoding"} if coding in _UNPACKED else set[str]()
     if request.method != "HEAD":
         dropped.add("content-length")
-    return dataclasses.replace(answer, headers=_without(answer.headers, dropped))
+    return msgspec.structs.replace(answer, headers=_without(answer.headers, dropped))
 
 
 def _failure(text: str) -> TransportFailure:

@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -183,7 +183,7 @@ class HostRules:
 
     def decide(self, origin: Origin) -> Decision:
         """Return what happens to a call to ``origin``."""
-        if self.passes(origin):
+        if self._passthrough and self.passes(origin):
             return Decision.PASS
         if self._hosts is not None and _matches(self._hosts, origin):
             return Decision.MOCK
@@ -242,8 +242,7 @@ def _matches(patterns: Sequence[_Pattern], origin: Origin) -> bool:
 # -- The request ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True):
     """A request as it would leave the process.
 
     ``url`` is absolute, without fragment and user info; ``body`` is what the library would send,
@@ -282,10 +281,10 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\r\n\0]")
 _FRAMING = frozenset(("content-length", "transfer-encoding", "trailer", "content-encoding"))
 _NO_BODY = frozenset((204, 205, 304))
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True):
     """A complete response: ``body`` is what the wire would carry, still content-encoded.
 
     Header values are Latin-1 text, as clients read them. ``delay_s`` is how long the library waits
@@ -300,10 +299,7 @@ class HttpResponse:
     @property
     def reason(self) -> str:
         """The reason phrase of the status."""
-        try:
-            return HTTPStatus(self.status).phrase
-        except ValueError:
-            return ""
+        return _PHRASES.get(self.status, "")
 
     def header(self, name: str) -> str | None:
         """Return a header's value, several joined by ", "; None when it is absent."""
@@ -342,14 +338,14 @@ class HttpResponse:
         status = 200 if status is None else status
         if not 200 <= status <= 599:
             raise UnusableMock(f"A mock's status must be from 200 to 599, not {status}.")
-        given = list(_given_headers(headers or {}))
-        content_type = _header(given, "content-type")
-        body, content_type = _encode(data, content_type, media_type)
+        given = list(_given_headers(headers)) if headers else []
+        body, content_type = _encode(data, _header(given, "content-type"), media_type)
         kept = [(name, value) for name, value in given if name.lower() not in _FRAMING]
         if body and _header(kept, "content-type") != content_type:  # absent, or had no boundary
             kept = [field for field in kept if field[0].lower() != "content-type"]
             kept.append(("content-type", content_type))
-        encoded = _apply_encoding(body, _header(given, "content-encoding"), request)
+        coding = _header(given, "content-encoding")
+        encoded = None if coding is None else _apply_encoding(body, coding, request)
         if encoded is not None:
             body, name = encoded
             kept.append(("content-encoding", name))
@@ -382,11 +378,9 @@ def _given_headers(headers: Mapping[str, str | Sequence[str]]) -> Iterable[tuple
             yield name, text
 
 
-def _apply_encoding(
-    body: bytes, coding: str | None, request: HttpRequest
-) -> tuple[bytes, str] | None:
+def _apply_encoding(body: bytes, coding: str, request: HttpRequest) -> tuple[bytes, str] | None:
     """Return the encoded body and its coding; None when the body stays as it is."""
-    coding = (coding or "").strip().lower()
+    coding = coding.strip().lower()
     if coding in ("gzip", "x-gzip") and body[:2] == b"\x1f\x8b":
         return body, coding
     accepted = request.header("accept-encoding") or ""
@@ -413,14 +407,19 @@ _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))'
 
 def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     wanted = name.lower()
-    values = [value for key, value in headers if key.lower() == wanted]
-    return ", ".join(values) if values else None
+    found = None
+    for key, value in headers:
+        if key.lower() == wanted:
+            found = value if found is None else f"{found}, {value}"
+    return found
 
 
+@lru_cache(maxsize=256)
 def _base_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)
 def _is_json(kind: str) -> bool:
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mock_mcp.contract import pointer as pointers
 
-__all__ = ["branches_of", "coerce", "kinds_of", "nest", "scalar"]
+__all__ = ["Form", "coerce", "forms_of", "kinds_of", "nest", "read_text"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _MAX_NESTING = 16
 _MAX_BRANCHES = 200
+
+
+class Form(NamedTuple):
+    """What one part of a schema wants a value to be: of which types, and one of which values."""
+
+    kinds: frozenset[str]
+    options: Any
 
 
 class Field(list[Any]):
@@ -52,14 +59,14 @@ def nest(pairs: Iterable[tuple[str, Any]], schema: dict[str, Any]) -> dict[str, 
     return tree
 
 
-def branches_of(schema: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Return the parts of a closed schema that may judge the value itself."""
-    return tuple(_branches(schema, schema))
+def forms_of(schema: dict[str, Any]) -> tuple[Form, ...]:
+    """Return what each part of a closed schema that may judge the value itself wants it to be."""
+    return tuple(map(_form, _branches(schema, schema)))
 
 
-def kinds_of(branches: Iterable[dict[str, Any]]) -> frozenset[str]:
-    """Return the types that ``branches`` mention."""
-    return frozenset().union(*map(_types, branches))
+def kinds_of(forms: Iterable[Form]) -> frozenset[str]:
+    """Return the types that ``forms`` mention."""
+    return frozenset().union(*(form.kinds for form in forms))
 
 
 def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
@@ -79,7 +86,7 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
         lists = any("array" in _types(branch) for branch in branches)
         single = any(_types(branch) - {"array", "object", "null"} for branch in branches)
         if not lists or (single and len(value) == 1):
-            return scalar(value[-1], branches)
+            return _as_form(value[-1], branches)
         value = list(value)
     if isinstance(value, list):
         items = next((b["items"] for b in branches if "items" in b), True)
@@ -93,30 +100,30 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
                 flat.extend(child) if isinstance(child, Field) else flat.append(child)
             return coerce(flat, schema, root)
         return {key: coerce(child, _member(branches, key), root) for key, child in value.items()}
-    return scalar(value, branches)
+    return _as_form(value, branches)
 
 
-def scalar(value: Any, branches: Sequence[dict[str, Any]]) -> Any:
-    """Return ``value``, if it is text, as the type that ``branches`` ask for."""
-    if not isinstance(value, str) or not branches:
-        return value
-    for branch in branches:
-        kinds = _types(branch)
-        options = branch.get("enum")
+def _as_form(value: Any, branches: Iterable[dict[str, Any]]) -> Any:
+    forms = tuple(map(_form, branches))
+    return read_text(value, forms, kinds_of(forms)) if isinstance(value, str) else value
+
+
+def read_text(value: str, forms: Sequence[Form], known: frozenset[str]) -> Any:
+    """Return a text as what one of ``forms``, whose types are ``known``, wants it to be."""
+    for kinds, options in forms:
         if (not kinds and options is None) or (
             (not kinds or "string" in kinds) and (options is None or value in options)
         ):
-            if not kinds and len(branches) > 1:
+            if not kinds and len(forms) > 1:
                 continue  # a branch without types says nothing beside one with types
             return value
-    kinds = set().union(*(_types(branch) for branch in branches))
-    if "integer" in kinds and _INTEGER.fullmatch(value):
+    if "integer" in known and _INTEGER.fullmatch(value):
         return int(value)
-    if {"number", "integer"} & kinds and _NUMBER.fullmatch(value):
+    if ("number" in known or "integer" in known) and _NUMBER.fullmatch(value):
         return float(value) if not _INTEGER.fullmatch(value) else int(value)
-    if "boolean" in kinds and value in ("true", "false"):
+    if "boolean" in known and value in ("true", "false"):
         return value == "true"
-    if "null" in kinds and value in ("", "null"):
+    if "null" in known and value in ("", "null"):
         return None
     return value
 
@@ -126,6 +133,10 @@ def _member(branches: list[dict[str, Any]], key: str) -> Any:
         if key in branch.get("properties", {}):
             return branch["properties"][key]
     return next((b["additionalProperties"] for b in branches if "additionalProperties" in b), True)
+
+
+def _form(branch: dict[str, Any]) -> Form:
+    return Form(frozenset(_types(branch)), branch.get("enum"))
 
 
 def _types(branch: dict[str, Any]) -> set[str]:

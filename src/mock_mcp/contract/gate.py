@@ -335,7 +335,7 @@ class Contracts:
             undeclared = _undeclared(match, mock, status)
             return Verdict(checked=True, violations=(undeclared,), operation=operation.label)
         notes: list[str] = []
-        found = list(self._header_violations(response, mock, notes))
+        found = list(self._header_violations(response, mock, notes)) if response.headers else []
         content_type = media_type_of(mock.headers)
         media = response.pick(content_type)
         bodiless = request["method"].upper() == "HEAD" or status in (204, 205, 304) or status < 200

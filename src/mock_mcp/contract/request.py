@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipart_fields
-from mock_mcp.contract.coerce import coerce, nest, scalar
+from mock_mcp.contract.coerce import coerce, nest, read_text
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
 from mock_mcp.contract.operation import (
@@ -246,4 +246,4 @@ def read_simple(text: str, compiled: CompiledSchema, *, explode: bool = False) -
         else:
             pairs = dict(zip(parts[::2], parts[1::2], strict=False))
         return coerce(pairs, compiled.schema)
-    return scalar(text, compiled.branches)
+    return read_text(text, compiled.forms, kinds)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mock_mcp.contract import pointer as pointers
-from mock_mcp.contract.coerce import branches_of, kinds_of
+from mock_mcp.contract.coerce import Form, forms_of, kinds_of
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.normalise import Closed, Direction, close, strip_annotations
@@ -125,14 +125,14 @@ class CompiledSchema:
         return list(self._validator.iter_errors(value))
 
     @cached_property
-    def branches(self) -> tuple[dict[str, Any], ...]:
-        """The subschemas that may judge the value itself."""
-        return branches_of(self.schema)
+    def forms(self) -> tuple[Form, ...]:
+        """What the parts of the schema that may judge the value itself want it to be."""
+        return forms_of(self.schema)
 
     @cached_property
     def kinds(self) -> frozenset[str]:
         """The types that the schema mentions for the value itself."""
-        return kinds_of(self.branches)
+        return kinds_of(self.forms)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -106,7 +106,7 @@ def _again(httpx: ModuleType, request: Any, asked: HttpRequest) -> Any:
 
 def _headers(message: Any) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw]
     )
 
 
