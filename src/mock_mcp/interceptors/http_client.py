@@ -71,6 +71,8 @@ def patch_connections(
             in_memory.add(connection)
 
     def disconnect_all() -> None:
+        if not in_memory:
+            return
         with lock:
             for connection in in_memory:
                 if isinstance(connection.sock, MemorySocket):

@@ -21,7 +21,7 @@ class Patches:
 
     def __init__(self) -> None:
         self._done: list[_Replaced] = []
-        self._owners: list[Any] = []
+        self._owners: dict[Any, tuple[str, str | None]] = {}
         self._at_undo: list[Callable[[], object]] = []
         self._is_applied = True
 
@@ -30,8 +30,7 @@ class Patches:
         original = getattr(owner, name)
         replacement = functools.wraps(original)(make(original))
         found = vars(owner).get(name, _ABSENT)
-        if owner not in self._owners:
-            self._owners.append(owner)
+        self._owners[owner] = _name_of(owner)
         self._done.append(_Replaced(owner, name, found, original, replacement))
         setattr(owner, name, replacement)
 
@@ -54,8 +53,10 @@ class Patches:
 
     def redo(self) -> bool:
         """Do again what was undone; False, and nothing is done, when anything there is new."""
-        if not all(map(_is_in_use, self._owners)):
-            return False
+        for owner, (module, within) in self._owners.items():
+            in_use = sys.modules.get(module)
+            if (in_use if within is None else getattr(in_use, within, None)) is not owner:
+                return False
         for index, (owner, name, found, original, replacement) in enumerate(self._done):
             own = vars(owner).get(name, _ABSENT)
             if own is not found or (own is not original and getattr(owner, name) is not original):
@@ -87,11 +88,10 @@ def _put_back(replaced: Sequence[_Replaced]) -> None:
             setattr(owner, name, found)
 
 
-def _is_in_use(owner: Any) -> bool:
-    """Return whether a class or module is the one that its name means now."""
-    if isinstance(owner, type):
-        return getattr(sys.modules.get(owner.__module__), owner.__qualname__, None) is owner
-    return sys.modules.get(owner.__name__) is owner
+def _name_of(owner: Any) -> tuple[str, str | None]:
+    """Return the module where a class is found, and its name there; for a module its own name."""
+    is_class = isinstance(owner, type)
+    return (owner.__module__, owner.__qualname__) if is_class else (owner.__name__, None)
 
 
 class ImportWatch:

@@ -315,7 +315,7 @@ class _Original:
     def __init__(self, response: HttpResponse) -> None:
         self.msg = HTTPMessage()
         for name, value in response.headers:
-            self.msg.add_header(name, value)
+            self.msg[name] = value
 
     def isclosed(self) -> bool:
         return True

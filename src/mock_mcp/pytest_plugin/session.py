@@ -347,9 +347,6 @@ class MockedSession:
             raise self._broken
         assert item.parent is not None
         node_id = f"{item.parent.nodeid}::{item.name}"
-        path, separator, name = node_id.partition("::")
-        config = self._config
-        typed = as_typed(config.rootpath / path, config.invocation_params.dir) + separator + name
         asks = settings.mode != "none" and settings.source == "ai"
         if asks and self._display:
             self._display.start()
@@ -359,9 +356,16 @@ class MockedSession:
             settings,
             polices=self._polices,
             client=self._client if asks else None,
-            repair=lambda source: repair_command(source, typed),
+            repair=lambda source: repair_command(source, self._typed(node_id)),
             test=test | context,
         )
+
+    def _typed(self, node_id: str) -> str:
+        """Return a node id as it is typed in the folder where pytest was started."""
+        path, separator, name = node_id.partition("::")
+        config = self._config
+        typed = as_typed(config.rootpath / path, config.invocation_params.dir)
+        return typed + separator + name
 
     def _finish(self, scope: Scope, *, passed: bool) -> None:
         self._report.count(scope, passed=passed)

@@ -40,6 +40,7 @@ __all__ = [
     "encode_interaction",
     "encode_recording",
     "is_sidecar",
+    "is_whole",
     "pack",
     "recording_schema",
     "reference",
@@ -348,6 +349,14 @@ def sidecars_of(interaction: RecordedInteraction) -> frozenset[str]:
     """Return the names of the sidecars that a packed interaction refers to."""
     bodies = [interaction.request.body, interaction.response and interaction.response.body]
     return frozenset(name for name in map(reference, bodies) if name is not None)
+
+
+def is_whole(interaction: RecordedInteraction) -> bool:
+    """Return whether a packed interaction has its bodies in place."""
+    response = interaction.response
+    return reference(interaction.request.body) is None and (
+        response is None or reference(response.body) is None
+    )
 
 
 def is_sidecar(name: str, stem: str | None = None) -> bool:

@@ -36,6 +36,7 @@ from mock_mcp.recordings.format import (
     encode_interaction,
     encode_recording,
     is_sidecar,
+    is_whole,
     pack,
     reference,
     sidecars_of,
@@ -440,7 +441,7 @@ class _Entry:
     def unpacked(self, file: str) -> RecordedInteraction:
         """Return the interaction with its bodies in place, always the same object."""
         if self.full is None:
-            self.full = _unpack(file, self.packed)
+            self.full = self.packed if is_whole(self.packed) else _unpack(file, self.packed)
         return self.full
 
     def is_(self, found: RecordedInteraction) -> bool:
