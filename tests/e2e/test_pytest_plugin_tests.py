@@ -484,3 +484,35 @@ def test_no_secret_reaches_the_assistant_or_the_recording(
     path = tests.path / "test_app.py"
     path.write_text(path.read_text().replace("hush", "other"))  # new secrets, the same call
     assert tests.run().outcomes() == {"passed": 1}
+
+
+def test_a_test_that_is_not_mocked_finds_nothing_replaced(tests: PluginProject) -> None:
+    tests.write("""
+        import pathlib, socket
+
+        def replaced():
+            kept = (httpx.HTTPTransport.handle_request, socket.getaddrinfo)
+            return ["mock_mcp" in pathlib.Path(one.__code__.co_filename).parts for one in kept]
+
+        @pytest.fixture(autouse=True)
+        def seen(request):
+            yield
+            assert replaced() == [request.node.get_closest_marker("mock_mcp") is not None] * 2
+
+        @pytest.mark.mock_mcp
+        def test_one():
+            assert user(1)
+
+        @pytest.mark.mock_mcp
+        def test_two():
+            assert user(2)
+
+        def test_plain():
+            assert replaced() == [False, False]
+
+        @pytest.mark.mock_mcp
+        def test_three():
+            assert user(3)
+    """)
+    result = tests.run(*EXAMPLE)
+    assert result.outcomes() == {"passed": 4}, result.text

@@ -35,6 +35,7 @@ for name in (
     *("mock_mcp.client.connect", "mock_mcp.contract.expected"),
     *("mock_mcp.contract.project", "mock_mcp.interceptors.httpx", "mock_mcp.interceptors.requests"),
     *("mock_mcp.interceptors.http_client", "mock_mcp.interceptors.context"),
+    "mock_mcp.interceptors.guard",
     *("mock_mcp.pytest_plugin.session", "mock_mcp.recordings.survey"),
 ):
     importlib.import_module(name)

@@ -26,7 +26,7 @@ from mock_mcp.exchange import (
     Send,
     SendAsync,
 )
-from mock_mcp.interceptors import Installed, install
+from mock_mcp.interceptors import Installed, install, keep_hooks
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
 from mock_mcp.pytest_plugin.report import Report, as_typed
@@ -67,6 +67,7 @@ class MockedSession:
         )
         self._scopes: dict[pytest.Item, Scope] = {}
         self._installed: dict[pytest.Item, Installed] = {}
+        self._hooks: Installed | None = None
         self._passed: set[pytest.Item] = set()
         self._failed: set[str] = set()
         self._raised: dict[pytest.Item, BaseException] = {}
@@ -147,7 +148,9 @@ class MockedSession:
         return result
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
         """Take the scope out after the fixtures are torn down; write the recording of a pass."""
         scope = self._scopes.get(item)
         told = len(scope.failures) if scope is not None else 0
@@ -159,6 +162,7 @@ class MockedSession:
                 raise scope.failures[told]
             passed = item in self._passed and item.nodeid not in self._failed
         finally:
+            self._keep_hooks(scope is not None and nextitem is not None and is_mocked(nextitem))
             if (installed := self._installed.pop(item, None)) is not None:
                 installed.close()
             self._scopes.pop(item, None)
@@ -285,6 +289,7 @@ class MockedSession:
             for installed in self._installed.values():  # pytest was interrupted
                 installed.close()
             self._installed.clear()
+            self._keep_hooks(False)
             self._scopes.clear()
             self._report.ran_all &= exitstatus == pytest.ExitCode.OK
             try:
@@ -359,6 +364,14 @@ class MockedSession:
             repair=lambda source: repair_command(source, self._typed(node_id)),
             test=test | context,
         )
+
+    def _keep_hooks(self, keep: bool) -> None:
+        """Leave the hooks in place from one mocked test to the next; no other test finds them."""
+        if keep and self._hooks is None:
+            self._hooks = keep_hooks()
+        elif not keep and self._hooks is not None:
+            self._hooks.close()
+            self._hooks = None
 
     def _typed(self, node_id: str) -> str:
         """Return a node id as it is typed in the folder where pytest was started."""

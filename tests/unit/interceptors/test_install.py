@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from mock_mcp.exchange import HostRules, HttpRequest, HttpResponse, NetworkBlocked, TransportFailure
-from mock_mcp.interceptors import bypass, install
+from mock_mcp.interceptors import bypass, install, keep_hooks
 from unit.interceptors.clients import chunks_of
 from unit.interceptors.servers import FakeExchange, RealServer, free_port, wait_until
 
@@ -66,6 +66,23 @@ def test_closing_in_any_order_and_twice() -> None:
     outer.close()
     inner.close()
     inner.close()
+    assert everything() == before
+
+
+def test_hooks_are_kept_while_nothing_is_mocked() -> None:
+    before = everything()
+    server = RealServer()
+    with contextlib.closing(server), keep_hooks():
+        kept = everything()
+        exchange = FakeExchange(rules=HostRules(["a.test"]))
+        with install(exchange):
+            assert everything() == kept
+            assert requests.get("http://a.test/", timeout=1).status_code == 200
+            with pytest.raises(NetworkBlocked):
+                requests.get("http://b.test/", timeout=1)
+        assert everything() == kept
+        assert requests.get(f"{server.url}/real", timeout=5).status_code == 200
+    assert (len(exchange.requests), len(server.requests)) == (1, 1)
     assert everything() == before
 
 
