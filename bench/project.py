@@ -91,15 +91,17 @@ async def timed_ms(calls: int, function: Callable[[], Awaitable[object]]) -> lis
     return times
 
 
+async def serve(client: DaemonClient) -> None:
+    """Claim and provide until cancelled."""
+    while True:
+        claim = await client.claim_next_batch("bench", wait_ms=30_000)
+        if claim is not None:
+            mocks = [Mock(request["requestId"], {"ok": True}) for request in claim.requests]
+            await client.provide_batch("bench", claim.batch_id, claim.claim_token, mocks)
+
+
 def respond(info: DaemonInfo, workers: int = 1) -> None:
     """Claim and provide in a process of its own, so many batches at once, until it is ended."""
-
-    async def serve(client: DaemonClient) -> None:
-        while True:
-            claim = await client.claim_next_batch("bench", wait_ms=30_000)
-            if claim is not None:
-                mocks = [Mock(request["requestId"], {"ok": True}) for request in claim.requests]
-                await client.provide_batch("bench", claim.batch_id, claim.claim_token, mocks)
 
     async def work() -> None:
         async with DaemonClient.of(info) as client:

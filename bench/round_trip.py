@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.project import SPAWN, BenchProject, cpu_ms, process, project, respond, timed_ms
+from bench.project import SPAWN, BenchProject, cpu_ms, process, project, respond, serve, timed_ms
 from bench.report import Row, Size
-from mock_mcp import connect
+from mock_mcp import DaemonClient, connect
 from mock_mcp.runtime.ipc import is_listening
 
+Target = Callable[..., None]
 METADATA = {"notes": "x" * 2000}
 WARM = 20
 SMALL, SMALL_ANSWER = 160, 90
@@ -40,6 +41,11 @@ def rows(size: Size) -> Iterator[Row]:
             yield Row(name, ours.times, "bare relay", theirs.times, "ms", 3)
             yield Row(f"{name}, time a batch", ours.overall, "relay", theirs.overall, "ms", 3)
             yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
+        ours = through_daemon(place, 1, rounds, 1, target=ask_itself)
+        theirs = through_relay(1, rounds, SMALL, SMALL_ANSWER, target=exchange_with_itself)
+        name = "round trip, 1 request, responder in the test's process"
+        yield Row(name, ours.times, "bare relay", theirs.times)
+        yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
         each = size.of(150, 10)
         ours = through_daemon(place, 1, each, 50)
         theirs = through_relay(1, each, LARGE, LARGE_ANSWER)
@@ -56,12 +62,15 @@ class Found:
     cpu: list[float] = field(default_factory=list)
 
 
-def through_daemon(place: BenchProject, runs: int, rounds: int, requests: int) -> Found:
+def through_daemon(
+    place: BenchProject, runs: int, rounds: int, requests: int, target: Target | None = None
+) -> Found:
     """Let each run, in a process of its own, ask batch after batch."""
     info = place.daemon()
-    with process(respond, info, runs):
+    responder = contextlib.nullcontext() if target else process(respond, info, runs)
+    with responder:
         cpu = cpu_ms(info.pid)
-        found = at_once(ask, [(place, rounds, requests)] * runs, rounds)
+        found = at_once(target or ask, [(place, rounds, requests)] * runs, rounds)
         cpu = cpu_ms(info.pid) - cpu
     found.cpu.append(cpu / ((rounds + WARM) * runs))
     return found
@@ -84,7 +93,23 @@ def ask(start: Any, results: Any, place: BenchProject, rounds: int, requests: in
     asyncio.run(work())
 
 
-def at_once(target: Callable[..., None], arguments: list[tuple[Any, ...]], rounds: int) -> Found:
+def ask_itself(start: Any, results: Any, place: BenchProject, rounds: int, requests: int) -> None:
+    """Be one run, and who answers it, in one event loop."""
+
+    async def work() -> None:
+        async with (
+            DaemonClient.of(place.daemon()) as daemon,
+            connect(**place.options) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answering = tasks.create_task(serve(daemon))
+            await repeat(lambda: client.request_mock("/u/0"), start, results, rounds)
+            answering.cancel()
+
+    asyncio.run(work())
+
+
+def at_once(target: Target, arguments: list[tuple[Any, ...]], rounds: int) -> Found:
     """Run a function in several processes, which begin to measure together."""
     start, results = SPAWN.Barrier(len(arguments)), SPAWN.SimpleQueue()
     with contextlib.ExitStack() as stack:
@@ -141,48 +166,75 @@ def relay(path: str) -> None:
     asyncio.run(work())
 
 
-def answer(path: str, connections: int, request_bytes: int, answer_bytes: int) -> None:
+async def answers(path: str, request_bytes: int, answer_bytes: int) -> None:
     """Answer every request through the relay with as many bytes as a result has."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"R")
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            await reader.readexactly(request_bytes)
+            writer.write(b"x" * answer_bytes)
 
-    async def serve() -> None:
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b"R")
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                await reader.readexactly(request_bytes)
-                writer.write(b"x" * answer_bytes)
+
+def answer(path: str, connections: int, request_bytes: int, answer_bytes: int) -> None:
+    """Be the other end of the relay."""
 
     async def work() -> None:
-        await asyncio.gather(*(serve() for _ in range(connections)))
+        each = (path, request_bytes, answer_bytes)
+        await asyncio.gather(*(answers(*each) for _ in range(connections)))
 
     asyncio.run(work())
 
 
-def through_relay(connections: int, rounds: int, request_bytes: int, answer_bytes: int) -> Found:
+def through_relay(
+    connections: int,
+    rounds: int,
+    request_bytes: int,
+    answer_bytes: int,
+    target: Target | None = None,
+) -> Found:
     """Do the same through a process that only passes bytes on."""
     with tempfile.TemporaryDirectory(prefix="mm") as directory, contextlib.ExitStack() as stack:
         path = str(Path(directory, "relay"))
         stack.enter_context(process(relay, path))
         while not is_listening(path):
             time.sleep(0.01)
-        stack.enter_context(process(answer, path, connections, request_bytes, answer_bytes))
+        if target is None:
+            stack.enter_context(process(answer, path, connections, request_bytes, answer_bytes))
         each = (path, rounds, request_bytes, answer_bytes)
-        return at_once(exchange, [each] * connections, rounds)
+        return at_once(target or exchange, [each] * connections, rounds)
 
 
 def exchange(  # noqa: PLR0917 - what a process is given
     start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
 ) -> None:
     """Be one end of the relay."""
+    asyncio.run(exchanges(start, results, path, rounds, request_bytes, answer_bytes))
+
+
+def exchange_with_itself(  # noqa: PLR0917 - what a process is given
+    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
+) -> None:
+    """Be both ends of the relay, in one event loop."""
 
     async def work() -> None:
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b"T")
-
-        async def once() -> None:
-            writer.write(b"x" * request_bytes)
-            await reader.readexactly(answer_bytes)
-
-        await repeat(once, start, results, rounds)
+        async with asyncio.TaskGroup() as tasks:
+            answering = tasks.create_task(answers(path, request_bytes, answer_bytes))
+            await exchanges(start, results, path, rounds, request_bytes, answer_bytes)
+            answering.cancel()
 
     asyncio.run(work())
+
+
+async def exchanges(  # noqa: PLR0917 - what a process is given
+    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
+) -> None:
+    """Send requests through the relay, one after another, each when the last one is answered."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"T")
+
+    async def once() -> None:
+        writer.write(b"x" * request_bytes)
+        await reader.readexactly(answer_bytes)
+
+    await repeat(once, start, results, rounds)
