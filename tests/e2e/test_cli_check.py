@@ -225,6 +225,25 @@ def test_the_recording_of_a_test_that_is_gone_is_a_finding(shop, run):
     ]
 
 
+def test_where_a_recording_lies_says_whose_it_is(shop, run):
+    mocks, tests = shop / "__mocks__", shop / "test_shop.py"
+    tests.write_text(tests.read_text().replace("test_pets", "test_all_pets"))
+    (mocks / "test_shop/test_pets.json").rename(mocks / "test_shop/test_all_pets.json")
+    tests.rename(shop / "test_store.py")
+    (mocks / "test_shop").rename(mocks / "test_store")
+    plugin = ("-p", "mock_mcp.pytest_plugin", "-p", "no:cacheprovider")
+    replayed = run("pytest", *plugin)
+    assert replayed.returncode == 0, replayed.stdout
+    checked = run("mock_mcp", "check")
+    assert checked.returncode == 0, checked.stdout
+    assert "3 recordings, 3 calls: 3 fit the contract" in checked.stdout
+
+    (mocks / "test_store/test_all_pets.json").rename(mocks / "test_store/test_no_pets.json")
+    lost = run("mock_mcp", "check")
+    assert lost.returncode == 1
+    assert "test_store/test_no_pets.json: test_store.py has no test_no_pets" in lost.stdout
+
+
 def test_recordings_of_shared_fixtures_and_of_made_tests_are_no_orphans(shop, run):
     (shop / "test_fixtures.py").write_text(
         textwrap.dedent("""

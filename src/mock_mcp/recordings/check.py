@@ -19,7 +19,7 @@ from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.marks import TestSource
 from mock_mcp.recordings.miss import repair_command, repair_of_block, source_of
-from mock_mcp.recordings.paths import DIRECTORY, locate, names_of
+from mock_mcp.recordings.paths import DIRECTORY, locate, module_of, names_at, names_of
 from mock_mcp.recordings.store import read_recording
 from mock_mcp.recordings.survey import Survey, survey
 
@@ -200,12 +200,20 @@ def _surveys(paths: Iterable[Path]) -> Iterator[Survey]:
 
 
 def _test_of(path: Path, test: str) -> tuple[Path, list[str]]:
-    """Return the test file of a recording (the directory, of a session's) and the names in it."""
-    file, names = names_of(test)
+    """Return the test file of a recording (the directory, of a session's) and the names in it.
+
+    Where it lies decides, as in replay: the id inside is of the test it was written for, which may
+    have another name now.
+    """
+    recorded, names = names_of(test)
     directory = path.parent
     if directory.name == DIRECTORY:
         return directory.parent, []
-    return directory.parent.parent / file, names
+    file = module_of(directory) or directory.parent.parent / recorded
+    lies = names_at(path)
+    if lies is None or lies == names or (names and locate(file, names).path == path):
+        return file, names
+    return file, lies
 
 
 def _is_gone(names: Sequence[str], source: TestSource) -> bool:

@@ -46,7 +46,7 @@ _CAUSES: dict[Cause, str] = {
     "contract-changed": "The contract changed since it was recorded, or the recording was edited.",
     "used-up": "It was recorded, but every recorded answer to it is used up.",
     "not-recorded": "No call like it was recorded.",
-    "no-recording": "The test has no recording yet.",
+    "no-recording": "Nothing is recorded yet.",
 }
 
 

@@ -18,7 +18,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-__all__ = ["DIRECTORY", "Place", "Scope", "locate", "locate_scope", "names_of"]
+__all__ = [
+    "DIRECTORY",
+    "Place",
+    "Scope",
+    "locate",
+    "locate_scope",
+    "module_of",
+    "names_at",
+    "names_of",
+]
 
 DIRECTORY = "__mocks__"
 STEM_CHARS = 100
@@ -99,6 +108,28 @@ def names_of(node_id: str) -> tuple[str, list[str]]:
     if names:
         names[-1] += bracket + parameters
     return file, names
+
+
+def names_at(path: Path) -> list[str] | None:
+    """Return the names of the test, or class of a fixture, whose recording would lie at a path.
+
+    The last one is without parameters. None where the file's name does not tell: it is marked with
+    a hash.
+    """
+    stem = path.name.removesuffix(".json")
+    if "~" in stem:
+        return None
+    scope, *names = stem.split(".")
+    if scope in ("_class", "_module"):
+        return names[:-1]
+    return [*stem.partition("-")[0].split(".")]
+
+
+def module_of(directory: Path) -> Path | None:
+    """Return the test file whose recordings lie in a directory, None when there is none."""
+    tests = directory.parent.parent
+    found = (tests / f"{directory.name}.py", tests / directory.name)
+    return next((file for file in found if file.is_file()), None)
 
 
 @lru_cache(maxsize=64)

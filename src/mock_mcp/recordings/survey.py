@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import decode_recording, is_sidecar, sidecars_of
-from mock_mcp.recordings.paths import DIRECTORY
+from mock_mcp.recordings.paths import DIRECTORY, module_of
 
 __all__ = ["Orphan", "Survey", "prune", "survey"]
 
@@ -126,19 +126,14 @@ def _directories(root: Path) -> Iterator[Path]:
 def _is_ours(path: Path, text: bytes) -> bool:
     """Return whether a file means to be a recording: it has its fields, or lies where ours lie."""
     return all(mark in text for mark in _MARKS) or (
-        path.parent.name != DIRECTORY and _module_exists(path.parent)
+        path.parent.name != DIRECTORY and module_of(path.parent) is not None
     )
-
-
-def _module_exists(directory: Path) -> bool:
-    tests, module = directory.parent.parent, directory.name
-    return (tests / f"{module}.py").is_file() or (tests / module).is_file()
 
 
 def _reason(path: Path, used: Collection[Path], named: Collection[Path]) -> str | None:
     """Return why a recording is an orphan, None when it is not."""
     directory = path.parent
-    if directory.name != DIRECTORY and not _module_exists(directory):
+    if directory.name != DIRECTORY and module_of(directory) is None:
         return f"there is no {directory.name}.py in {directory.parent.parent}"
     if directory in named and path not in used:
         return "no test or fixture scope has this name"

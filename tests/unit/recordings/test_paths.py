@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mock_mcp.recordings.format import is_sidecar
-from mock_mcp.recordings.paths import STEM_CHARS, locate, locate_scope, names_of
+from mock_mcp.recordings.paths import STEM_CHARS, locate, locate_scope, names_at, names_of
 
 FILE = Path("/p/tests/test_shop.py")
 
@@ -79,6 +79,27 @@ def test_every_name_is_safe(names: list[str]) -> None:
     assert not is_sidecar(name)
     assert not name.startswith(".")
     assert name not in ("_module.json", "_session.json", "_package.json")
+
+
+@settings(deadline=None)
+@given(names_lists)
+def test_the_place_of_a_recording_tells_its_test_or_nothing(names: list[str]) -> None:
+    told = names_at(locate(FILE, names).path)
+    assert told in (None, [*names[:-1], names[-1].partition("[")[0]])
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("test_pay.json", ["test_pay"]),
+        ("TestCart.TestAdd.test_one-eur-2.json", ["TestCart", "TestAdd", "test_one"]),
+        ("test_pay-EUR~0123456789.json", None),
+        ("_class.TestCart.TestAdd.client-1.json", ["TestCart", "TestAdd"]),
+        ("_module.client.json", []),
+    ],
+)
+def test_names_of_a_place(file: str, names: list[str] | None) -> None:
+    assert names_at(FILE.parent / "__mocks__/test_shop" / file) == names
 
 
 def test_scopes_have_files_of_their_own() -> None:
