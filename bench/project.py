@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -74,11 +75,28 @@ def left_out(module: str, what: str) -> None:
 
 def wall_ms(*command: str, cwd: Path | None = None, **variables: str) -> float:
     """Return the wall time of a process of this interpreter."""
+    began = time.perf_counter()
+    run(*command, cwd=cwd, **variables)
+    return (time.perf_counter() - began) * 1e3
+
+
+def processor_ms(*command: str, cwd: Path | None = None, **variables: str) -> float:
+    """Return the processor time of a process of this interpreter."""
+
+    def used_s() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = used_s()
+    run(*command, cwd=cwd, **variables)
+    return (used_s() - before) * 1e3
+
+
+def run(*command: str, cwd: Path | None = None, **variables: str) -> None:
+    """Run this interpreter, without what an outer pytest may have set."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     env |= variables
-    began = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=cwd, env=env)
-    return (time.perf_counter() - began) * 1e3
 
 
 async def timed_ms(calls: int, function: Callable[[], Awaitable[object]]) -> list[float]:
