@@ -26,7 +26,7 @@ from support.script import Script
 from support.stress import pick
 from support.ws import HANG_S
 
-BATCHES = pick(30, 200)
+BATCHES = pick(15, 200)
 """Batches of each test process."""
 PROJECTS, PROCESSES, RESPONDERS = 2, 4, 3
 WHOLE_S = 300.0

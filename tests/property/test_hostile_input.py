@@ -24,7 +24,7 @@ from support.http import RawHttp, RpcError, connect, post, rpc
 from support.stress import pick
 from support.ws import BINARY, CLOSE, CONT, PING, TEXT, Closed, WsClient, encode_frame, request
 
-INPUTS = pick(300, 10_000)
+INPUTS = pick(150, 10_000)
 ROUND = 40
 """Inputs after which the run, with all that it parked, makes way for a new one."""
 

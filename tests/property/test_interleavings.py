@@ -28,7 +28,7 @@ from support.stress import pick
 
 __all__ = ["simulated"]  # a fixture
 BLOCKS = 8
-STORIES = pick(120, 5000)
+STORIES = pick(60, 5000)
 
 BAD_S = 60.0
 """How long the bad minute lasts; everything is over long before a batch's time to live."""

@@ -40,7 +40,15 @@ for name in (
 ):
     importlib.import_module(name)
 
-UNUSED_PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+PLUGINS = tuple(
+    argument
+    for name in ("mock_mcp.pytest_plugin", "pytest_asyncio.plugin", "xdist.plugin")
+    for argument in ("-p", name)
+)
+"""Loaded by name: finding and importing all that are installed takes longer than a test.
+
+That pytest loads ours by itself is seen by the tests of the doctor and of the examples.
+"""
 USER = {
     "type": "object",
     "required": ["id", "name"],
@@ -104,6 +112,7 @@ class PluginProject:
         self._monkeypatch = monkeypatch
         for variable in ("CI", "MOCK_MCP", "PYTEST_ADDOPTS"):
             monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         self.contract(DOCUMENT)
         self.settings()
 
@@ -131,11 +140,11 @@ class PluginProject:
         with self._monkeypatch.context() as patch:
             for variable, value in env.items():
                 patch.setenv(variable, value)
-            return Result(self._pytester.runpytest_inprocess(*UNUSED_PLUGINS, *arguments))
+            plugins = (*PLUGINS, "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider")
+            return Result(self._pytester.runpytest_inprocess(*plugins, *arguments))
 
     def command(self, *arguments: str) -> list[str]:
-        unused = ("-p", "no:hypothesispytest", "-p", "no:anyio")
-        return [sys.executable, "-m", "pytest", *unused, *arguments]
+        return [sys.executable, "-m", "pytest", *PLUGINS, *arguments]
 
     def environment(self, **env: str) -> dict[str, str]:
         return {**os.environ, "COLUMNS": "120", **env}
