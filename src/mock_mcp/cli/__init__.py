@@ -6,7 +6,9 @@ Exit codes: 0 done or running, 1 error or finding, 2 wrong usage, 3 not running.
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     the other end), else ``help``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_output()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except OSError as exc:
+        _end_output()
+        if not isinstance(exc, BrokenPipeError):  # whoever read the output has seen enough
+            print(f"mock-mcp: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     if arguments in (["--version"], ["-V"], ["version"]):
         print(f"mock-mcp {__version__}")
         return 0
@@ -67,19 +84,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mock_mcp.errors import MockMcpError
 
     try:
-        code = int(options.run(options))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return int(options.run(options))
     except MockMcpError as exc:
         from mock_mcp.cli.terminal import printable_lines
 
         print(f"mock-mcp: {printable_lines(exc.message)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    return code
+
+
+def _prepare_output() -> None:
+    """Have an output that takes any text: one that is closed, or of another encoding, too."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("mock-mcp", _escape)
+        sys.stdout.reconfigure(errors="mock-mcp")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Return what cannot be encoded as JSON would have it, so that JSON stays JSON."""
+    import json
+
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def _end_output() -> None:
+    """Write what can be written; the rest would fail again when the interpreter exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:

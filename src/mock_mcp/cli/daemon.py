@@ -81,12 +81,12 @@ async def _serve(options: argparse.Namespace) -> None:
         limits = msgspec.structs.replace(limits, idle_s=idle_s)
     daemon = MockMcpDaemon(options.project_root, limits=limits, log_batches=options.log_batches)
     _stop_on_signals(daemon)
-    await daemon.start()
-    if options.ready_fd is not None:
-        _tell(options.ready_fd, b"\n")
-    else:
-        print(f"Serving {daemon.project_root} (pid {os.getpid()}); Ctrl-C stops.", flush=True)
-    await daemon.serve()
+    async with daemon:
+        if options.ready_fd is not None:
+            _tell(options.ready_fd, b"\n")
+        else:
+            print(f"Serving {daemon.project_root} (pid {os.getpid()}); Ctrl-C stops.", flush=True)
+        await daemon.serve()
 
 
 def _give_large_blocks_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -40,14 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the state; 0 if a daemon runs, 1 if one does not answer, 3 if none runs."""
     cache = CacheDirectory()
-    project = Project.resolve(options.project_root)
     if options.all:
-        found = list(find_daemons(cache))
+        reports = asyncio.run(_ask_all(find_daemons(cache)))
     else:
-        found = [info] if (info := find_daemon(project, cache)) else []
-    reports = asyncio.run(_ask_all(found))
-    if not reports and not options.all:
-        reports = [_Report(display_path(project.root), running=False)]
+        project = Project.resolve(options.project_root)
+        info = find_daemon(project, cache)
+        reports = asyncio.run(_ask_all([info] if info else []))
+        reports = reports or [_Report(display_path(project.root), running=False)]
     if options.json:
         data: Any = reports if options.all else reports[0]
         print(msgspec.json.format(msgspec.json.encode(data)).decode())
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if any(report.running for report in reports) else NOT_RUNNING
 
 
-async def _ask_all(found: list[DaemonInfo]) -> list[_Report]:
+async def _ask_all(found: Iterable[DaemonInfo]) -> list[_Report]:
     return list(await asyncio.gather(*(_ask(info) for info in found)))
 
 
