@@ -346,3 +346,53 @@ async def test_garbage_on_stdin_is_survived(place):
     assert (await raw.tool("claim_next_batch"))["state"] == "empty"
     raw.process.stdin.close()
     assert await raw.ended() == (0, "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'"half of \\ud83e"', b"9" * 5000, b"[" * 300 + b"]" * 300],
+    ids=["surrogate", "digits", "depth"],
+)
+async def test_a_call_that_cannot_be_parsed_is_answered(place, data):
+    await place.daemon()
+    raw = await RawProcess.start(place)
+    params = b'{"name": "get_status", "arguments": {"x": %b}}' % data
+    raw.process.stdin.write(  # members in the order of the SDK for JavaScript
+        b'{"method": "tools/call", "params": %b, "jsonrpc": "2.0", "id": "a"}\n' % params
+    )
+    answer = await raw.answer()
+    assert answer["id"] == "a"
+    assert answer["error"]["code"] == types.PARSE_ERROR
+    assert "was not read" in answer["error"]["message"]
+    raw.process.stdin.write(b'{"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": []}\n')
+    answer = await raw.answer()
+    assert (answer["id"], answer["error"]["code"]) == (2, types.INVALID_REQUEST)
+    assert (await raw.tool("get_status"))["runs"] == 0
+    raw.process.stdin.close()
+    assert await raw.ended() == (0, "")
+
+
+@POSIX
+async def test_an_adapter_whose_directory_is_gone_serves_the_others(place):
+    test = await place.test()
+    gone = place.root.parent / "gone"
+    gone.mkdir()
+    place.args = ["-c", f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); "]
+    place.args[1] += "from mock_mcp.cli import main; main(['adapter'])"
+    asked = asyncio.create_task(test.request_mock("/user", "GET"))
+    async with place.assistant() as ask:
+        await ask.provide(await ask("claim_next_batch", waitMs=WAIT_MS), 1)
+        assert (await asked).data == 1
+
+
+@POSIX
+async def test_a_closed_stdin_is_one_line(place):
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", '"$@" <&-', "sh", sys.executable, *place.args),
+        env=place.env,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.startswith(b"mock-mcp: The adapter speaks MCP over standard input and output")
+    assert err.count(b"\n") == 1

@@ -35,8 +35,8 @@ def run_adapter(
 
     Raises:
         MissingExtra: The ``mcp`` package is not installed.
-        ConfigurationError: The project root or the cache directory cannot be used, or the contract
-            budget is out of range.
+        ConfigurationError: The project root or the cache directory cannot be used, the contract
+            budget is out of range, or standard input or output is closed.
         InsecurePath: The cache directory is not private.
     """
     try:

@@ -26,12 +26,14 @@ import msgspec
 from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
 
 from mock_mcp._version import __version__
 from mock_mcp.adapter import tools
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
 from mock_mcp.adapter.tools import arguments_of
-from mock_mcp.errors import InvalidParams, MockMcpError
+from mock_mcp.adapter.unreadable import answer_unreadable
+from mock_mcp.errors import ConfigurationError, InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
 from mock_mcp.serving.claims import CANCELLED, Claims, Next
@@ -438,6 +440,11 @@ def run_adapter(
     contract_budget: int | None = None,
 ) -> int:
     """Serve MCP on stdin and stdout until the client goes away, as `entry.run_adapter` says."""
+    if sys.stdin is None or sys.stdout is None:
+        raise ConfigurationError(
+            "The adapter speaks MCP over standard input and output, and one of them is closed; "
+            "have an MCP client start it."
+        )
     adapter = Adapter(
         project_root=project_root,
         cache_dir=cache_dir,
@@ -453,8 +460,11 @@ def run_adapter(
 async def _serve(adapter: Adapter) -> None:
     _release_on_signals(adapter)
     server = adapter.server()
-    async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+    async with stdio_server() as (read, write), anyio.create_task_group() as tasks:
+        readable, messages = anyio.create_memory_object_stream[SessionMessage | Exception]()
+        tasks.start_soon(answer_unreadable, read, readable, write)
+        await server.run(messages, write, server.create_initialization_options())
+        tasks.cancel_scope.cancel()
 
 
 def _release_on_signals(adapter: Adapter) -> None:
@@ -492,7 +502,7 @@ def _own_project(project_root: str | os.PathLike[str] | None) -> Project | None:
         return Project.resolve(project_root)
     try:
         root = resolve_project_root()
-    except OSError:  # the working directory is gone
+    except ConfigurationError:  # the working directory is gone
         return None
     if not any(os.path.lexists(root / marker) for marker in MARKERS):
         return None
