@@ -66,6 +66,22 @@ def stopped() -> Iterator[Callable[[int], None]]:
 
 
 @POSIX
+def test_a_directory_that_was_deleted_keeps_nobody_from_connecting(script, cache_dir):
+    process = script(
+        """
+        import tempfile
+        gone = tempfile.mkdtemp()
+        os.chdir(gone)
+        os.rmdir(gone)
+        for file in (None, os.path.join(WHERE["project_root"], "test_a.py"), "test_a.py"):
+            with mock_mcp.connect_sync(**WHERE, file_path=file) as client:
+                say(client.enabled)
+        """
+    )
+    assert process.end() == (0, "True\nTrue\nTrue\n", "")
+
+
+@POSIX
 @on_loop
 async def test_ten_batches_survive_a_killed_daemon(place, connect):
     before = await place.start_async()

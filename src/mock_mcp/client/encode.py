@@ -80,7 +80,7 @@ def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[
         return value
     if isinstance(value, str):
         if is_utf8(value):
-            return str(value)
+            return str.__str__(value)  # an enum's own text would be its name
     elif isinstance(value, int):
         if value.bit_length() <= _INTEGER_BITS:
             return int(value)

@@ -110,7 +110,7 @@ class Engine:
         self._session = Session(
             settings.run_id,
             pid=self.pid,
-            cwd=display_path(Path.cwd()),
+            cwd=_absolute(""),
             test_meta=_test_meta(settings),
             limits=settings.limits,
             on_answer=self._answer,
@@ -511,10 +511,16 @@ async def outlive(future: concurrent.futures.Future[None]) -> None:
 
 def _test_meta(settings: Settings) -> TestMeta | None:
     path = settings.file_path
-    meta = TestMeta(
-        None if path is None else display_path(Path(path).absolute()), settings.test_name
-    )
+    meta = TestMeta(None if path is None else _absolute(path), settings.test_name)
     return None if meta == TestMeta() else meta
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path from the root, as far as there is a working directory it may be relative to."""
+    try:
+        return display_path(Path(path).absolute())
+    except OSError:  # it was deleted
+        return display_path(path)
 
 
 def _refusal(code: int, reason: str) -> MockMcpError:

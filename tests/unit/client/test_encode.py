@@ -49,6 +49,10 @@ class Size(enum.IntEnum):
     BIG = 3
 
 
+class Level(str, enum.Enum):  # noqa: UP042 - unlike StrEnum's, its str() is its name
+    HIGH = "high"
+
+
 class Thing:
     pass
 
@@ -114,6 +118,11 @@ def test_a_value_that_is_not_json_is_left_out_and_named(value, kept):
     )
     assert request == {"endpoint": "/", "metadata": {"good": [1, {"ok": True}]}}
     assert "metadata.good[1].here" in message
+
+
+def test_what_python_treats_as_json_stays_so_beside_what_is_left_out():
+    request, _ = encode_with_loss(body={"level": Level.HIGH, "size": Size.BIG, "file": b"x"})
+    assert request == {"body": encode(level=Level.HIGH, size=Size.BIG)}
 
 
 def test_one_warning_names_every_path():
