@@ -8,6 +8,7 @@ rotated by size. A log that cannot be written is reported once and never stops a
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Sequence
@@ -106,7 +107,9 @@ class BatchLog:
                 if hasattr(os, "fchmod"):  # not on Windows, where the directory protects it
                     os.fchmod(self._fd, 0o600)
                 self._size = os.fstat(self._fd).st_size
-            os.write(self._fd, line)
+            if os.write(self._fd, line) < len(line):
+                os.ftruncate(self._fd, self._size)  # the next line must not be glued to a part
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._size += len(line)
             self._failing = False
         except OSError as exc:

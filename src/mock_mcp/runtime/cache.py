@@ -66,7 +66,7 @@ def default_cache_dir() -> Path:
     """Return the directory that holds ``mock-mcp/`` when nobody names one.
 
     ``MOCK_MCP_CACHE_DIR``, else ``%LOCALAPPDATA%`` on Windows, else ``XDG_CACHE_HOME`` when it is
-    absolute, else ``~/.cache``.
+    absolute, else ``.cache`` in the home directory: ``HOME`` when it is absolute, else the user's.
     """
     if named := environment("MOCK_MCP_CACHE_DIR"):
         return Path(named).absolute()
@@ -76,11 +76,20 @@ def default_cache_dir() -> Path:
     if xdg and Path(xdg).is_absolute():
         return Path(xdg)
     try:
-        return Path.home() / ".cache"
-    except RuntimeError:
+        return _home() / ".cache"
+    except (RuntimeError, KeyError):
         raise ConfigurationError(
             "There is no home directory to keep the daemon's files in; set MOCK_MCP_CACHE_DIR."
         ) from None
+
+
+def _home() -> Path:
+    home = environment("HOME")
+    if sys.platform == "win32" or (home and Path(home).is_absolute()):
+        return Path.home()
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 class CacheDirectory:
@@ -195,6 +204,8 @@ class CacheDirectory:
         fd, temporary = tempfile.mkstemp(prefix=f".{info.project_id}.", dir=self.path)
         try:
             with os.fdopen(fd, "wb") as file:
+                if hasattr(os, "fchmod"):  # whatever the umask
+                    os.fchmod(fd, 0o600)
                 file.write(msgspec.json.encode(entry))
             _replace(Path(temporary), self.registry(info.project_id))
         except IsADirectoryError as exc:

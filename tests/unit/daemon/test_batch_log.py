@@ -99,6 +99,26 @@ def test_an_older_file_is_continued_and_counts(tmp_path: Path, broker: Broker) -
     assert len(lines(second.path)) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a limit of POSIX")
+def test_a_line_that_a_full_disk_cuts_off_leaves_no_part(tmp_path: Path, broker: Broker) -> None:
+    import resource
+
+    log = BatchLog(tmp_path)
+    submit(broker)
+    play(log, broker)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.path.stat().st_size + 100, limits[1]))
+    try:
+        submit(broker, 1000)
+        play(log, broker)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    submit(broker)
+    play(log, broker)
+    log.close()
+    assert [line["batchId"] for line in lines(log.path)] == ["batch:run:1", "batch:run:3"]
+
+
 def test_a_line_larger_than_a_file_is_written_whole(tmp_path: Path, broker: Broker) -> None:
     log = BatchLog(tmp_path, file_bytes=100, files=2)
     submit(broker, 5000)

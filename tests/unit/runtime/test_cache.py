@@ -69,6 +69,24 @@ class TestDefault:
         assert environment("MOCK_MCP_CACHE_DIR") is None
         assert default_cache_dir() == Path("/home/someone/.cache")
 
+    @pytest.mark.parametrize("home", ["", "relative"])
+    def test_a_home_that_is_none_is_unset(self, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+        import pwd
+
+        monkeypatch.setenv("HOME", home)
+        assert default_cache_dir() == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache"
+
+    def test_a_user_without_a_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import pwd
+
+        def getpwuid(uid: int) -> None:
+            raise KeyError(uid)
+
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(pwd, "getpwuid", getpwuid)
+        with pytest.raises(ConfigurationError, match="set MOCK_MCP_CACHE_DIR"):
+            default_cache_dir()
+
     def test_relative(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("MOCK_MCP_CACHE_DIR", "here")
@@ -119,6 +137,15 @@ class TestDirectory:
 
 
 class TestRegistry:
+    @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+    def test_its_mode_does_not_depend_on_the_umask(self, cache: CacheDirectory, umask: int) -> None:
+        before = os.umask(umask)
+        try:
+            cache.write(info(cache))
+        finally:
+            os.umask(before)
+        assert mode(cache.registry(ID)) == 0o600
+
     def test_round_trip(self, cache: CacheDirectory) -> None:
         cache.write(info(cache))
         assert cache.read(ID) == info(cache)
