@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from functools import cache
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import httptools
 import msgspec
@@ -66,8 +67,8 @@ class _RpcError(msgspec.Struct):
     data: Any = None
 
 
-class _Answer(msgspec.Struct):
-    result: msgspec.Raw = msgspec.Raw()
+class _Answer(msgspec.Struct, Generic[T]):
+    result: T | msgspec.UnsetType = msgspec.UNSET
     error: _RpcError | None = None
 
 
@@ -209,12 +210,14 @@ class DaemonClient:
         )
         if status != 200:
             with contextlib.suppress(InternalError):
-                if error := _decode(body, _Answer).error:
-                    raise _error(error)
+                refused: _Answer[Any] = _decode(body, _Answer, Any)
+                if refused.error:
+                    raise _error(refused.error)
             raise VersionMismatch(
                 f"GET /health answered HTTP {status}: this is no mock-mcp daemon."
             )
-        return _decode(body, Health)
+        found: Health = _decode(body, Health)
+        return found
 
     async def get_status(self) -> DaemonStatus:
         """Return the daemon's identity and counts."""
@@ -327,10 +330,12 @@ class DaemonClient:
                 "The daemon does not know this token: it was restarted, or the registry is stale. "
                 "Find it again."
             )
-        answer = _decode(text, _Answer)
+        answer: _Answer[T] = _decode(text, _Answer, result_type)
         if answer.error is not None:
             raise _error(answer.error)
-        return _decode(bytes(answer.result), result_type)
+        if answer.result is msgspec.UNSET:
+            raise InternalError("The daemon's answer has neither a result nor an error.")
+        return answer.result
 
     async def _check_protocol(self) -> None:
         health = await self.health()
@@ -375,9 +380,15 @@ class DaemonClient:
         return await connect_ipc(_Connection, self.ipc_path)
 
 
-def _decode(text: bytes, type_: type[T]) -> T:
+@cache
+def _decoder(type_: Any, *of: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_[of] if of else type_)
+
+
+def _decode(text: bytes, type_: Any, *of: Any) -> Any:
+    """Decode an answer as a type, or as a generic type of others."""
     try:
-        return msgspec.json.decode(text, type=type_)
+        return _decoder(type_, *of).decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InternalError(f"The daemon's answer was not understood: {exc}") from None
 
