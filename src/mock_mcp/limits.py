@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["LIVE_BODY_BYTES", "Limits"]
+__all__ = ["LIVE_BODY_BYTES", "SAMPLES", "Limits"]
 
 MIB = 1024 * 1024
 
 LIVE_BODY_BYTES = 64 * MIB
 """Largest body of a real answer, as the wire carries it: more is no data for a test, and a stream
 that never ends must end somewhere."""
+
+SAMPLES = 1000
+"""Answers made from the contract to one method and path in one test: code that follows pages, or
+polls, may ask for samples without end, and a test must end somewhere."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from mock_mcp.errors import (
     ConfigurationError,
     ContractViolation,
     ContractWarning,
+    LimitExceeded,
     MockMcpDisabled,
     MockMcpError,
     RequestTimeout,
@@ -260,6 +261,19 @@ def test_documents_add_up(project: Path, document: Path, cache_dir: Path) -> Non
     mocks.openapi(more)
     for host in ("api.test", "more.test"):
         assert "id" in mocks.request_mock(f"https://{host}/users/1").data
+
+
+def test_code_that_asks_for_samples_without_end_is_stopped(
+    project: Path, document: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mock_mcp.scope.scope.SAMPLES", 3)
+    mocks = scope(project, mode="once", source="example")
+    for page in range(3):
+        mocks.request_mock(f"https://api.test/users/1?page={page}")
+    with pytest.raises(LimitExceeded, match=r"GET https://api\.test/users/1 got 3 answers"):
+        mocks.request_mock("https://api.test/users/1?page=3")
+    with pytest.raises(LimitExceeded):
+        mocks.verify()
 
 
 def test_scopes_share_their_contracts(project: Path, document: Path, cache_dir: Path) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
 from mock_mcp.contract.gate import Contracts
-from mock_mcp.contract.operation import JSON, Operation, is_json
+from mock_mcp.contract.last_page import end_pages
+from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
+from mock_mcp.contract.request import read_simple
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.errors import InvalidParams
@@ -87,7 +89,8 @@ def expected(
 def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int | str) -> Mock:
     """Return a valid answer made from the contract: a valid example, else generated data.
 
-    It has the values that the call has for its properties, as far as they are valid (`agree`).
+    It has the values that the call has for its properties, and is the last page of its list, as far
+    as that is valid (`agree`, `end_pages`).
 
     Args:
         contracts: The contract sources.
@@ -105,35 +108,66 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
         raise CannotSample(
             f"{name} cannot be answered from a contract: {reason.removesuffix('.')}."
         )
+    seed = f"{seed}/{name}"
+    match = contracts.resolve(request).match
+    response = None if match is None else match.operation.response(wanted.status)
+    headers = {} if response is None else _required_headers(contracts, response, seed)
+    data: Any = None
+    if wanted.media_type is not None and request["method"].upper() != "HEAD":
+        kind, data = _body(wanted, wanted.media_type, seed)
+        if wanted.compiled is not None and match is not None:
+            data = agree(data, request, match, wanted.compiled.is_valid)
+        if not is_json(kind) and "*" not in kind:
+            headers["content-type"] = kind
     status = None if wanted.status == 200 else wanted.status
-    compiled = wanted.compiled
-    if wanted.media_type is None or request["method"].upper() == "HEAD":
-        return Mock(request["requestId"], None, status)
-    headers: dict[str, str | list[str]] | None = None
-    if not is_json(wanted.media_type) and "*" not in wanted.media_type:
-        headers = {"content-type": wanted.media_type}
-    binary = binary_sample(wanted.media_type)
-    data: Any
-    if binary is not None:
-        content_type, data = binary
-        headers = None if "*" in content_type else {"content-type": content_type}
-    elif compiled is None:
-        data = {} if headers is None else ""
-    else:
-        data = sample(
-            compiled.schema,
-            seed=f"{seed}/{name}",
-            examples=wanted.given_examples,
-            is_valid=compiled.is_valid,
-        )
-        match = contracts.resolve(request).match
-        if match is not None:
-            data = agree(data, request, match, compiled.is_valid)
-    mock = Mock(request["requestId"], data, status, headers)
+    mock = Mock(request["requestId"], data, status, headers or None)
     verdict = contracts.check_mock(request, mock)
     if verdict.violations:
         raise CannotSample(f"{name}: no valid answer was found; {verdict.violations[0].hint}")
     return mock
+
+
+def _body(wanted: Expected, media_type: str, seed: str) -> tuple[str, Any]:
+    """Return the type of a body, and the body."""
+    binary = binary_sample(media_type)
+    if binary is not None:
+        return binary
+    if wanted.compiled is None:
+        return media_type, {} if is_json(media_type) or "*" in media_type else ""
+    is_valid = wanted.compiled.is_valid
+    data = sample(
+        wanted.compiled.schema, seed=seed, examples=wanted.given_examples, is_valid=is_valid
+    )
+    return media_type, end_pages(data, is_valid)
+
+
+def _required_headers(
+    contracts: Contracts, response: ResponseContract, seed: str
+) -> dict[str, str | list[str]]:
+    """Return a valid value for each header that an answer must have."""
+    headers: dict[str, str | list[str]] = {}
+    for name, is_required, schema in response.headers:
+        if not is_required:
+            continue
+        headers[name.lower()] = "sample"
+        if schema is not None:
+            compiled = contracts.schemas.get(response.operation.document, schema, "response")
+
+            def is_valid(value: Any, compiled: CompiledSchema = compiled) -> bool:
+                return compiled.is_valid(read_simple(_as_text(value), compiled))
+
+            value = sample(compiled.schema, seed=f"{seed}/{name}", is_valid=is_valid)
+            headers[name.lower()] = _as_text(value)
+    return headers
+
+
+def _as_text(value: Any) -> str:
+    """Return the value of a header in style ``simple``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        value = [part for pair in value.items() for part in pair]
+    return ",".join(map(_as_text, value)) if isinstance(value, list) else str(value)
 
 
 def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None) -> Expected:

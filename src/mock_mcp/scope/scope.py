@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,13 @@ import msgspec
 
 from mock_mcp.browser import PageCallFailed, UrlMatch, route
 from mock_mcp.client.police import ContractMode, OpenApi
-from mock_mcp.errors import ConfigurationError, ContractViolation, MockMcpDisabled, MockMcpError
+from mock_mcp.errors import (
+    ConfigurationError,
+    ContractViolation,
+    LimitExceeded,
+    MockMcpDisabled,
+    MockMcpError,
+)
 from mock_mcp.exchange import (
     Decision,
     FailureKind,
@@ -34,6 +41,7 @@ from mock_mcp.exchange import (
     TransportFailure,
     decode_body,
 )
+from mock_mcp.limits import SAMPLES
 from mock_mcp.recordings.format import (
     RecordedInteraction,
     RecordedRequest,
@@ -103,6 +111,7 @@ class Scope:
         self._numbers = itertools.count()
         self._noted = Noted(self.failures)
         self._hand: list[HandWritten] = []
+        self._samples: Counter[tuple[str, str]] = Counter()
         self._is_finished = False
         self._may_obtain = settings.mode != "none"
         if place is not None:
@@ -436,6 +445,8 @@ class Scope:
     def _accept(self, call: Call, mock: Mock) -> Mock:
         """Check a new answer, stage and return it."""
         source = mock.source or "ai"
+        if source == "example":
+            self._count_sample(call)
         ruling = rule(self._police, call)
         verdict = None if ruling is None else ruling.check_answer(call, mock)
         status = 200 if mock.status is None else mock.status
@@ -457,6 +468,16 @@ class Scope:
                 replaces=call.replaces,
             )
         return self._answered(call, mock, source)
+
+    def _count_sample(self, call: Call) -> None:
+        url = call.url.partition("?")[0]
+        self._samples[call.method, url] += 1
+        if self._samples[call.method, url] > SAMPLES:
+            raise LimitExceeded(
+                f"{call.method} {url} got {SAMPLES} answers from the contract in one test "
+                "(SAMPLES). Code that follows pages, or asks until something is done, may never "
+                "hear the end from a sample: give the answers by hand (add_response)."
+            )
 
     def _answered(self, call: Call, mock: Mock, source: str) -> Mock:
         call.status, call.data = mock.status or 200, mock.data

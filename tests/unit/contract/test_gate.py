@@ -550,6 +550,29 @@ def test_a_sample_for_head_has_no_body(tmp_path: Path) -> None:
     assert contracts.check_mock(head, mock).violations == ()
 
 
+@pytest.mark.parametrize("status", ["201", "204"])
+def test_a_sample_has_the_headers_that_its_answer_must_have(tmp_path: Path, status: str) -> None:
+    headers = {
+        "Location": {"required": True, "schema": {"type": "string", "format": "uri"}},
+        "X-Left": {"required": True, "schema": {"type": "integer", "minimum": 5, "maximum": 5}},
+        "X-Final": {"required": True, "schema": {"type": "boolean", "enum": [True]}},
+        "X-Kinds": {
+            "required": True,
+            "schema": {"type": "array", "items": {"enum": ["a"]}, "minItems": 2, "maxItems": 2},
+        },
+        "X-Any": {"required": True},
+        "X-Rarely": {"schema": {"type": "string"}},
+    }
+    paths = {"/users/{id}": {"get": {"responses": {status: {"headers": headers}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    mock = sample_mock(contracts, request(), seed=1)
+    assert contracts.check_mock(request(), mock).violations == ()
+    sent = dict(mock.headers or {})
+    assert str(sent.pop("location")).startswith("https://")
+    assert sent == {"x-left": "5", "x-final": "true", "x-kinds": "a,a", "x-any": "sample"}
+
+
 # -- What is ignored --------------------------------------------------------------------------
 
 

@@ -1,0 +1,71 @@
+"""Make a sample the last page of its list.
+
+A client that follows pages asks on until an answer says that nothing follows. A sample would name
+one made-up page after another without end.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["end_pages"]
+
+_FOLLOWS = re.compile(
+    r"(?:odata|@odata\.)?next(?:page|start|pagestart|results?)?(?:cursor|token|link|url|uri|href"
+    r"|marker|key|offset|number)?|hasmore(?:items|results|pages)?|hasnext(?:page)?|more"
+    r"|moreresults(?:available)?|(?:is)?truncated|continue|(?:next)?continuationtoken"
+    r"|lastevaluatedkey|pagetoken|cursor"
+)
+_ENDS = re.compile(r"(?:is)?last(?:page)?|done|nomore")
+"""What is true of the last page, where it is a boolean."""
+_COUNTS = re.compile(r"(?:total|num|number(?:of)?)pages|pagecount|lastpage")
+
+
+def end_pages(data: Any, is_valid: Callable[[Any], bool]) -> Any:
+    """Return a sample that says that no page follows, as far as it stays valid.
+
+    Only an answer with a list in it is a page. What says so stands beside the list or in an object
+    beside it (``links``, ``meta``, ``page_info``).
+
+    Args:
+        data: A valid body. It is not changed.
+        is_valid: Tells whether a body is valid.
+    """
+    if not isinstance(data, dict) or not any(_lists(data)):
+        return data
+    ended = copy.deepcopy(data)
+    for part in (ended, *(each for each in ended.values() if isinstance(each, dict))):
+        for name, before in list(part.items()):
+            for after in _endings(name.replace("_", "").replace("-", "").lower(), before):
+                if after is _ABSENT:
+                    del part[name]
+                else:
+                    part[name] = after
+                if is_valid(ended):
+                    break
+                part[name] = before
+    return ended
+
+
+_ABSENT = object()
+
+
+def _endings(name: str, value: Any) -> Iterator[Any]:
+    """Yield what a property may be on the last page, the likeliest first."""
+    if isinstance(value, bool):
+        if _FOLLOWS.fullmatch(name) or _ENDS.fullmatch(name):
+            yield _ENDS.fullmatch(name) is not None
+    elif _FOLLOWS.fullmatch(name) and not isinstance(value, list):
+        yield from (None, _ABSENT, "")
+    elif _COUNTS.fullmatch(name) and isinstance(value, int):
+        yield 1
+
+
+def _lists(data: dict[str, Any]) -> Iterator[bool]:
+    for value in data.values():
+        yield isinstance(value, list)
+        if isinstance(value, dict):
+            yield any(isinstance(inner, list) for inner in value.values())
