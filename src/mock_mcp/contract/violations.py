@@ -124,6 +124,8 @@ def explain(
 
 def limited(violations: Sequence[Violation], request_id: str) -> tuple[Violation, ...]:
     """Return at most `MAX_VIOLATIONS`, wrong values first, and one that counts the rest, if any."""
+    if not violations:
+        return ()
     more = len(violations) - MAX_VIOLATIONS
     if more <= 0:
         return tuple(violations)
