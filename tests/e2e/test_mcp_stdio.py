@@ -226,10 +226,9 @@ async def test_a_cancelled_wait_leaves_no_claim(place, mode):
         assert (await asked).data == 1
 
 
-@BOTH_ERAS
-async def test_an_answer_after_the_lease_reaches_the_test(place, mode):
+async def test_an_answer_after_the_lease_reaches_the_test(place):
     control, test = await place.control(), await place.test()
-    async with place.assistant(mode) as ask:
+    async with place.assistant("legacy") as ask:
         asked = asyncio.create_task(test.request_mock("/user", "GET"))
         claim = await ask("claim_next_batch", waitMs=WAIT_MS, leaseMs=50)
         await pending(control)  # the lease ended
@@ -238,11 +237,10 @@ async def test_an_answer_after_the_lease_reaches_the_test(place, mode):
 
 
 @POSIX
-@BOTH_ERAS
-async def test_an_answer_after_the_daemon_was_killed_reaches_the_test(place, mode):
+async def test_an_answer_after_the_daemon_was_killed_reaches_the_test(place):
     test = await place.test()
     before = await place.daemon()
-    async with place.assistant(mode) as ask:
+    async with place.assistant("auto") as ask:
         asked = asyncio.create_task(test.request_mock("/user", "GET"))
         claim = await ask("claim_next_batch", waitMs=WAIT_MS)
         os.kill(before.pid, signal.SIGKILL)

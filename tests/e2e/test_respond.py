@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mock_mcp.cli import main
 from support.daemons import processes_of
 from support.models import KEY, ModelServer, answer, fail, mocks_for, model_server
 from support.plugin import PluginProject, tests
@@ -205,17 +206,22 @@ def test_what_a_model_costs_is_said(tests: PluginProject, server: ModelServer) -
 )
 def test_what_keeps_it_from_starting_is_said_in_words(
     tests: PluginProject,
+    *,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     code: int,
     words: str,
 ) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOCK_MCP_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    ended, text = Respond(tests.path, *arguments).end()
+    try:
+        ended = main(["respond", *arguments])
+    except SystemExit as end:  # of argparse
+        ended = end.code
     assert ended == code
-    assert words in text
-    assert "Traceback" not in text
+    out, err = capsys.readouterr()
+    assert words in out + err
 
 
 def test_a_key_that_is_none_is_not_quoted(tests: PluginProject) -> None:
@@ -224,14 +230,13 @@ def test_a_key_that_is_none_is_not_quoted(tests: PluginProject) -> None:
     ).end()
     assert code == 1
     assert "OPENAI_API_KEY holds no key" in text
+    assert "Traceback" not in text
     assert KEY not in text
 
 
 def test_without_the_extra_one_line_says_what_to_install(
     tests: PluginProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mock_mcp.cli import main
-
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     root = ("--project-root", str(tests.path))
     assert main(["respond", "--using", "ollama", "--model", "m", *root]) == 1
