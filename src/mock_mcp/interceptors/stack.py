@@ -25,6 +25,8 @@ __all__ = [
     "remove",
 ]
 
+_REFUSED = "not allowed in this test and none of the hosts that hosts= names"
+
 
 class Installation(NamedTuple):
     """One installed exchange; with ``block_network`` what it refuses is stopped."""
@@ -108,8 +110,6 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
         f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",
     )
 
-
-_REFUSED = "not allowed in this test and none of the hosts that hosts= names"
 
 _forwarded = 0
 _forwarding = threading.Lock()
