@@ -317,6 +317,23 @@ def test_block_network_holds_for_every_test(tests: PluginProject) -> None:
     assert "NetworkBlocked" in result.text
 
 
+def test_the_projects_passthrough_holds_under_block_network_too(tests: PluginProject) -> None:
+    tests.settings('passthrough = ["192.0.2.1"]')
+    tests.write("""
+        import socket
+        @pytest.mark.parametrize("host", ["192.0.2.1", "192.0.2.2"])
+        def test_datagram(host):
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.connect((host, 53))
+    """)
+    result = tests.run("--block-network")
+    assert result.outcomes() == {"passed": 1, "failed": 1}, result.text
+    told = (
+        "192.0.2.2:53 was refused: --block-network holds in every test, and this one is not mocked"
+    )
+    assert told in result.text
+
+
 # -- Unused recordings ------------------------------------------------------------------------
 
 TWO = """

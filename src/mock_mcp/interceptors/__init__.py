@@ -81,7 +81,7 @@ class Installed:
         self.close()
 
 
-def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
+def install(exchange: Exchange, *, block_network: bool = True, why: str | None = None) -> Installed:
     """Let an exchange answer the HTTP calls of this process, in every thread, from now on.
 
     Installations nest: the innermost is asked first, and what it refuses is offered to the next.
@@ -90,11 +90,12 @@ def install(exchange: Exchange, *, block_network: bool = True) -> Installed:
         exchange: Decides and answers.
         block_network: Whether what the exchange refuses fails with `NetworkBlocked`, connections
             below HTTP and name look-ups included; False lets it through.
+        why: What the error says in place of the usual, which speaks of the hosts.
 
     Returns:
         A context manager whose end (or ``close``) undoes everything exactly.
     """
-    installation = Installation(exchange, block_network)
+    installation = Installation(exchange, block_network, why)
     installed = Installed(installation)
     try:
         with _lock:

@@ -29,10 +29,14 @@ _REFUSED = "not allowed in this test and none of the hosts that hosts= names"
 
 
 class Installation(NamedTuple):
-    """One installed exchange; with ``block_network`` what it refuses is stopped."""
+    """One installed exchange; with ``block_network`` what it refuses is stopped.
+
+    ``why`` is what is said of a refusal in place of the usual, which speaks of the hosts.
+    """
 
     exchange: Exchange
     block_network: bool
+    why: str | None = None
 
 
 _installations: tuple[Installation, ...] = ()
@@ -74,8 +78,9 @@ def exchange_for(origin: Origin, what: str) -> Exchange | None:
         return installation.exchange
     raise _refusal(
         installation,
-        f"{what} was refused: {origin} is {_REFUSED}. Correct hosts= if it was meant, or add it "
-        "there to mock it, or to passthrough= to let it reach the network.",
+        what,
+        f"{origin} is {_REFUSED}. Correct hosts= if it was meant, or add it there to mock it, or "
+        "to passthrough= to let it reach the network.",
     )
 
 
@@ -107,7 +112,8 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
         reason = f"it is {_REFUSED}"
     raise _refusal(
         installation,
-        f"{what} was refused: {reason}. Add the host to passthrough= to let it reach the network.",
+        what,
+        f"{reason}. Add the host to passthrough= to let it reach the network.",
     )
 
 
@@ -152,7 +158,7 @@ def _decide(origin: Origin) -> tuple[Decision, Installation | None]:
     return Decision.REFUSE, refused_by
 
 
-def _refusal(installation: Installation, message: str) -> NetworkBlocked:
-    error = NetworkBlocked(message)
+def _refusal(installation: Installation, what: str, why: str) -> NetworkBlocked:
+    error = NetworkBlocked(f"{what} was refused: {installation.why or why}")
     installation.exchange.blocked(error)
     return error

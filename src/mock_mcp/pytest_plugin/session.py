@@ -9,7 +9,7 @@ written at the end of its tear-down.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,9 @@ class MockedSession:
         if is_mocked(item):
             self._begin(item)
         elif self._blocks:
-            self._installed[item] = install(_Blocked())
+            self._installed[item] = install(
+                _Blocked(self._settings.get("passthrough", ())), why=_NOT_MOCKED
+            )
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -406,10 +408,17 @@ def _collects_whole_modules(config: pytest.Config) -> bool:
     )
 
 
+_NOT_MOCKED = (
+    "--block-network holds in every test, and this one is not mocked. Mark it with mock_mcp to "
+    "mock its calls, or name the host in passthrough of [tool.mock-mcp] to let it reach the network."
+)
+
+
 class _Blocked:
     """The exchange of a test that is not mocked, under ``--block-network``."""
 
-    _rules = HostRules(())
+    def __init__(self, passthrough: Iterable[str]) -> None:
+        self._rules = HostRules((), passthrough=passthrough)
 
     def decide(self, origin: Origin) -> Decision:
         return self._rules.decide(origin)

@@ -11,6 +11,7 @@ the test's own is asked per candidate.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 from functools import lru_cache
@@ -107,8 +108,20 @@ class Matching:
         return exact
 
     def prepare(self, request: RecordedRequest) -> RecordedRequest | None:
-        """Return the request as it is compared; None when it matches nothing."""
-        return request if self._before is None else self._before(request)
+        """Return the request as it is compared; None when it matches nothing.
+
+        Raises:
+            ConfigurationError: The hook returned something else.
+        """
+        if self._before is None:
+            return request
+        prepared: Any = self._before(request)
+        if prepared is None or isinstance(prepared, RecordedRequest):
+            return prepared
+        raise ConfigurationError(
+            f"before_match returned {reprlib.repr(prepared)}. It returns the request it was given, "
+            "changed or not (msgspec.structs.replace), or None."
+        )
 
     def key(self, request: RecordedRequest) -> Key:
         """Return what a prepared request is found by."""

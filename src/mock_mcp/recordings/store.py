@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import reprlib
 import secrets
 import sys
 import threading
@@ -22,10 +23,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import (
     SIDECAR_BYTES,
@@ -197,15 +199,20 @@ class RecordingFile:
             What will be written; None when a hook said that nothing shall be.
 
         Raises:
+            ConfigurationError: A hook returned something else.
             RecordingError: A body is not JSON, or a field is outside its range.
         """
-        cleaned: RecordedInteraction | None = self.redaction.interaction(
-            interaction, response_headers
-        )
+        cleaned = self.redaction.interaction(interaction, response_headers)
         for hook in self._before_record:
-            cleaned = cleaned and hook(cleaned)
-        if cleaned is None:
-            return None
+            changed: Any = hook(cleaned)
+            if changed is None:
+                return None
+            if not isinstance(changed, RecordedInteraction):
+                raise ConfigurationError(
+                    f"before_record returned {reprlib.repr(changed)}. It returns the interaction "
+                    "it was given, changed or not (msgspec.structs.replace), or None."
+                )
+            cleaned = changed
         try:
             staged = self._encoded(cleaned)
             key = self._exact.key(cleaned.request)

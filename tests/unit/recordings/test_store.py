@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, is_sidecar
 from mock_mcp.recordings.match import Matching
@@ -210,6 +211,13 @@ def test_hooks_change_what_is_recorded_or_leave_it_out(test: Test) -> None:
     assert (item.request.url, item.source) == (USERS.url, "hand")
 
 
+def test_a_hook_that_returns_something_else_is_told_so(test: Test) -> None:
+    with pytest.raises(ConfigurationError, match=r"before_record returned \{'id': 1\}"):
+        test.record(answered(USERS), before_record=[lambda item: {"id": 1}])  # type: ignore[list-item, return-value]
+    with pytest.raises(ConfigurationError, match="before_match returned 'x'"):
+        Matching(before=lambda request: "x").prepare(USERS)  # type: ignore[arg-type, return-value]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -342,6 +350,7 @@ def test_a_place_that_cannot_be_written_is_named(test: Test) -> None:
 WRITE = """
 import sys
 from pathlib import Path
+from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import *
 from mock_mcp.recordings.store import RecordingFile
@@ -372,6 +381,7 @@ def test_a_read_only_directory_keeps_the_old_recording(test: Test) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import *
 from mock_mcp.recordings.store import RecordingFile
