@@ -559,32 +559,33 @@ def cut(_: HttpRequest) -> HttpResponse:
     return HttpResponse(200, (("content-length", "9"), ("connection", "close")), b"cut")
 
 
-@pytest.mark.parametrize(
-    ("answer", "code", "said"),
-    [
-        (None, "ERR_CONNECTION_REFUSED", "ECONNREFUSED"),
-        (reset, "ERR_CONNECTION_RESET", "ECONNRESET|socket hang up"),
-        (cut, "ERR_CONNECTION_RESET", "aborted"),
-        (respond({}, delay_s=600), "ERR_TIMED_OUT", "timed out"),
-    ],
-    ids=["refused", "reset", "cut", "slow"],
-)
-def test_a_real_server_that_gives_no_answer(
-    serve_api: Any, answer: Answer | None, code: str, said: str
-) -> None:
-    api = serve_api(answer or reset)
-    failed: list[str] = []
-    url = "/api/a" if answer else f"http://127.0.0.1:{free_port()}/api/a"
-    [_, _, asked, _] = api.visit(
-        lambda page: page.on("requestfailed", lambda request: failed.append(request.failure)),
-        lambda page: page.context.set_default_timeout(500 if code == "ERR_TIMED_OUT" else 60_000),
-        fetch(url),
-        until(lambda: failed),
+def test_a_real_server_that_gives_no_answer(serve_api: Any) -> None:
+    answers = {"reset": reset, "cut": cut, "slow": respond({}, delay_s=600)}
+    expected = {
+        "refused": ("ERR_CONNECTION_REFUSED", "ECONNREFUSED"),
+        "reset": ("ERR_CONNECTION_RESET", "ECONNRESET|socket hang up"),
+        "cut": ("ERR_CONNECTION_RESET", "aborted"),
+        "slow": ("ERR_TIMED_OUT", "timed out"),
+    }
+    api = serve_api(lambda request: answers[request.url.rpartition("/")[2]](request))
+    failed: dict[str, str] = {}
+    _, _, *asked, _, slow, _ = api.visit(
+        lambda page: page.on(
+            "requestfailed",
+            lambda request: failed.update({request.url.rpartition("/")[2]: request.failure}),
+        ),
+        lambda page: page.context.set_default_timeout(60_000),
+        fetch(f"http://127.0.0.1:{free_port()}/api/refused"),
+        fetch("/api/reset"),
+        fetch("/api/cut"),
+        lambda page: page.context.set_default_timeout(500),
+        fetch("/api/slow"),
+        until(lambda: len(failed) == len(expected)),
     )
-    assert asked == "TypeError: Failed to fetch"
-    assert failed == [f"net::{code}"]
-    [note] = api.mocks.live.notes
-    assert re.search(rf"the real API gave no answer \(.*({said}).*\)", note)
+    assert [*asked, slow] == ["TypeError: Failed to fetch"] * 4
+    assert failed == {name: f"net::{code}" for name, (code, _) in expected.items()}
+    for note, (_, said) in zip(api.mocks.live.notes, expected.values(), strict=True):
+        assert re.search(rf"the real API gave no answer \(.*({said}).*\)", note)
     assert api.recording == []
 
 
