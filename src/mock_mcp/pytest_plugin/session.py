@@ -410,7 +410,8 @@ def _collects_whole_modules(config: pytest.Config) -> bool:
 
 _NOT_MOCKED = (
     "--block-network holds in every test, and this one is not mocked. Mark it with mock_mcp to "
-    "mock its calls, or name the host in passthrough of [tool.mock-mcp] to let it reach the network."
+    "mock its calls, or name the host in passthrough of [tool.mock-mcp] to let it reach the "
+    "network."
 )
 
 
