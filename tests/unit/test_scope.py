@@ -39,6 +39,7 @@ from mock_mcp.scope import (
     make_settings,
     resolve_mode,
 )
+from mock_mcp.types import Mock
 
 USERS = "https://api.test/users/1"
 SCHEMA = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
@@ -180,7 +181,6 @@ def test_an_unknown_setting_is_named(file: Path) -> None:
 
 def test_an_assistant_is_asked_in_a_block(file: Path, start_daemon: Any, monkeypatch: Any) -> None:
     from mock_mcp.control.client import DaemonClient
-    from mock_mcp.types import Mock
 
     daemon = start_daemon()
 
@@ -207,7 +207,6 @@ def test_the_first_calls_of_a_loop_are_one_batch(
 ) -> None:
     """Connecting takes a while; those who wait for it are asked for together all the same."""
     from mock_mcp.control.client import DaemonClient
-    from mock_mcp.types import Mock
 
     daemon = start_daemon()
 
@@ -439,6 +438,52 @@ def test_a_refused_connection_is_a_failure(project: Path) -> None:
     mocks.blocked(NetworkBlocked("refused"))
     with pytest.raises(NetworkBlocked):
         mocks.verify()
+
+
+# -- Contracts that change --------------------------------------------------------------------
+
+
+def require_name(document: Path) -> None:
+    """Have the contract ask for more than any answer so far has."""
+    document.write_text(document.read_text().replace('["id"]', '["id", "name"]'))
+
+
+class Slow:
+    """A client whose answer comes when the contract has changed."""
+
+    is_connected = False
+
+    def __init__(self, document: Path) -> None:
+        self._document = document
+
+    def sync(self) -> Slow:
+        return self
+
+    def ask(self, fields: Any, timeout_s: float | None) -> Mock:
+        require_name(self._document)
+        return Mock(fields["requestId"], {"id": 1}, 200)
+
+
+def test_an_answer_is_judged_by_the_contract_as_it_is_when_it_comes(
+    project: Path, document: Path, cache_dir: Path
+) -> None:
+    settings, polices = ScopeSettings(mode="all"), Polices(Project.resolve(project))
+    mocks = Scope(None, settings, polices=polices, client=Slow(document))  # type: ignore[arg-type]
+    with pytest.raises(ContractViolation, match='Add the required property "name"') as caught:
+        mocks.request_mock(USERS)
+    assert mocks.failures == [caught.value]
+
+
+def test_a_change_between_two_replayed_calls_is_seen(file: Path, document: Path) -> None:
+    with mock_mcp.intercept("buy", file=file, mode="once", source="example"):
+        answers = [httpx.get(USERS).json() for _ in range(2)]
+    with mock_mcp.intercept("buy", file=file) as mocks:
+        assert httpx.get(USERS).json() == answers[0]
+        require_name(document)
+        with pytest.raises(RecordingMiss, match='Add the required property "name"'):
+            httpx.get(USERS)
+        mocks.failures.clear()
+    assert [call.source for call in mocks.calls] == ["recording", None]
 
 
 # -- Errors of ours inside libraries ----------------------------------------------------------
