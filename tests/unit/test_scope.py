@@ -29,7 +29,9 @@ from mock_mcp.errors import (
 )
 from mock_mcp.exchange import NetworkBlocked
 from mock_mcp.interceptors import install
+from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.miss import RecordingMiss
+from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import (
     Polices,
@@ -437,6 +439,31 @@ def test_a_refused_connection_is_a_failure(project: Path) -> None:
     mocks = scope(project)
     mocks.blocked(NetworkBlocked("refused"))
     with pytest.raises(NetworkBlocked):
+        mocks.verify()
+
+
+# -- Answers that cannot be recorded ----------------------------------------------------------
+
+
+class Odd:
+    """A client whose answers are no JSON."""
+
+    is_connected = False
+
+    def sync(self) -> Odd:
+        return self
+
+    def ask(self, fields: Any, timeout_s: float | None) -> Mock:
+        return Mock(fields["requestId"], float("nan"), 200)
+
+
+def test_an_answer_that_cannot_be_recorded_fails_code_that_swallows_it(project: Path) -> None:
+    place = locate(project / "test_a.py", ["test_one"])
+    settings, polices = ScopeSettings(mode="all"), Polices(Project.resolve(project))
+    mocks = Scope(place, settings, polices=polices, client=Odd())  # type: ignore[arg-type]
+    with contextlib.suppress(RecordingError):
+        mocks.request_mock(USERS)
+    with pytest.raises(RecordingError, match="cannot be recorded"):
         mocks.verify()
 
 
