@@ -185,8 +185,15 @@ class Finder:
                 keyword="method",
                 candidates=tuple(allowed),
             )
-        if remainders or any(server.serves(host) for server in self._servers.values()):
-            raise self._no_path(remainders[0][1] if remainders else path)
+        if remainders:
+            raise self._no_path(remainders[0][1])
+        serving = tuple(url for url, server in self._servers.items() if server.serves(host))
+        if serving:
+            raise NoOperation(
+                f"{path} is below none of the servers of {self.document.path}: {_some(serving)}.",
+                keyword="path",
+                candidates=serving[:_MAX_NAMED],
+            )
         known = list(self._servers)
         raise NoOperation(
             f"{_origin(url)} is none of the servers of {self.document.path}: {_some(known)}. "

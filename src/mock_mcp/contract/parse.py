@@ -189,7 +189,12 @@ def _parse_json(path: Path, content: bytes) -> Any:
     try:
         tree = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ContractDocumentError(path, "", f"is not valid JSON: {error}") from None
+        offset = re.search(r" \(byte (\d+)\)", str(error))
+        what = str(error).removeprefix("JSON is malformed: ")
+        if offset is not None:
+            line = content.count(b"\n", 0, int(offset[1])) + 1
+            what = f"{what.replace(offset[0], '')}, in line {line}"
+        raise ContractDocumentError(path, "", f"is not valid JSON: {what}") from None
     except RecursionError:
         raise _too_deep(path) from None
     return tree

@@ -55,6 +55,12 @@ def test_a_later_version_is_read_as_the_last_known_and_noted(tmp_path: Path) -> 
     ("name", "content", "pointer", "words"),
     [
         ("a.json", '{"openapi": "3.0.0", ', "", "not valid JSON"),
+        (
+            "a.json",
+            '{\n"openapi": "3.0.0",,',
+            "",
+            "not valid JSON: object keys must be strings, in line 2",
+        ),
         ("a.json", "", "", "not valid JSON"),
         ("a.json", "[1, 2]", "", "not an object"),
         ("a.json", '{"info": {}}', "", "neither 'openapi' nor 'swagger'"),

@@ -203,6 +203,18 @@ def test_the_nearest_paths_are_named(tmp_path: Path) -> None:
     assert "/pet/{petId}" in str(caught.value)
 
 
+def test_a_path_below_no_server_is_told_the_servers(tmp_path: Path) -> None:
+    path = tmp_path / "api.json"
+    servers = [{"url": "https://api.test/v2"}, {"url": "https://other.test/v1"}]
+    path.write_text(json.dumps({"openapi": "3.0.0", "servers": servers, "paths": {"/x": {}}}))
+    with pytest.raises(NoOperation) as caught:
+        Finder(load_document(path)).find("https://api.test/v1/x", "GET")
+    assert caught.value.keyword == "path"
+    assert f"/v1/x is below none of the servers of {path}: https://api.test/v2." in str(
+        caught.value
+    )
+
+
 def test_the_methods_that_exist_are_named(tmp_path: Path) -> None:
     with pytest.raises(NoOperation) as caught:
         finder(tmp_path, ["/x"]).find("/x", "DELETE")
