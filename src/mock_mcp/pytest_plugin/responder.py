@@ -123,7 +123,10 @@ class ResponderProcess:
                     self._heard.set()
                 case "not-answered":
                     calls = [f"{call['method']} {call['endpoint']}" for call in event["requests"]]
-                    self._failures.append(f"not answered: {', '.join(calls)}: {event['reason']}")
+                    reason = event["reason"]
+                    if not reason.startswith(calls[0]):  # else it names its call itself
+                        reason = f"{', '.join(calls)}: {reason}"
+                    self._failures.append(f"not answered: {reason}")
                 case "totals":
                     self._totals = event
         self._heard.set()  # its end, if nothing else

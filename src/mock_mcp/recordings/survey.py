@@ -136,7 +136,7 @@ def _reason(path: Path, used: Collection[Path], named: Collection[Path]) -> str 
     if directory.name != DIRECTORY and module_of(directory) is None:
         return f"there is no {directory.name}.py in {directory.parent.parent}"
     if directory in named and path not in used:
-        return "no test or fixture scope has this name"
+        return "no test or fixture scope has this name; if one was renamed, move the file"
     return None
 
 
