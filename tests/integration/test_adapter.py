@@ -381,6 +381,20 @@ async def test_results_are_what_their_output_schemas_say(mode):
             await asked
 
 
+@pytest.mark.parametrize("metadata", ["text", 5, ["x"]])
+async def test_metadata_need_not_be_an_object(mode, metadata):
+    async with opened(mode) as at:
+        await at.daemon()
+        test = await at.test()
+        async with at.assistant() as ask:
+            asked = asyncio.create_task(test.request_mock("/user", metadata=metadata))
+            claim = await ask("claim_next_batch", waitMs=30_000)
+            jsonschema_rs.validate(TOOLS["claim_next_batch"].output_schema, claim)
+            assert claim["requests"][0]["metadata"] == metadata
+            await ask.provide(claim, data=1)
+            assert (await asked).data == 1
+
+
 async def test_an_answer_after_the_lease_reaches_the_test(mode):
     async with opened(mode) as at:
         await at.daemon()

@@ -61,13 +61,13 @@ def write_draft(
         mock = answers[request_id]
         item = [f"  // {request['method']} {request['endpoint']}"]
         for key, value in request.items():
-            if key == "contract" and value in contracts:
+            if key == "contract" and isinstance(value, str) and value in contracts:
                 # Its example is what the answer begins with.
                 contract = contracts.pop(value)
                 said = {name: part for name, part in contract.items() if name != "example"}
                 item += _comment(f"contract {value}", said, "  ")
-            elif key == "metadata":
-                for name, part in _unshared(value, shared).items():
+            elif key == "metadata" and isinstance(known := _unshared(value, shared), dict):
+                for name, part in known.items():
                     item += _comment(name, part, "  ")
             elif key not in _NAMED:
                 item += _comment(key, _unshared(value, shared), "  ")

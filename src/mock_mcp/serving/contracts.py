@@ -57,6 +57,8 @@ VIOLATIONS_A_BATCH = 50
 
 _OWN = "metadata.schema"
 _FOLDED = {"$fold": "#"}
+_SAID_HERE = ("contract", "contractMode", "unchecked", "requestViolations")
+"""What is said of a request beside its own members, which must not be taken for it."""
 
 
 @dataclass(slots=True)
@@ -399,7 +401,7 @@ def _annotated(
     request: Mapping[str, Any], said: _Said, views: Mapping[str, Any], inlined: AbstractSet[str]
 ) -> dict[str, Any]:
     """Return a request as an assistant reads it."""
-    shown = {key: value for key, value in request.items() if key != "contract"}
+    shown = {key: value for key, value in request.items() if key not in _SAID_HERE}
     if said.mode != "enforce":
         shown["contractMode"] = said.mode
     if said.unchecked is not None:

@@ -201,7 +201,8 @@ def history_view(history: Sequence[HistoryEntry]) -> list[dict[str, str]]:
 
 def _named_by(requests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return name and file of the test, if all requests name the same one."""
-    tests = [request.get("metadata", {}).get("test") for request in requests]
+    metadata = [request.get("metadata") for request in requests]
+    tests = [each.get("test") if isinstance(each, dict) else None for each in metadata]
     test = tests[0] if tests else None
     if not isinstance(test, dict) or any(other != test for other in tests):
         return {}

@@ -53,6 +53,17 @@ def test_it_says_all_that_is_known():
     assert len(read_draft(text)) == 2
 
 
+@pytest.mark.parametrize(
+    ("metadata", "shown"), [("text", "text"), (5, "5"), (["x"], '["x"]'), (None, "null")]
+)
+def test_metadata_need_not_be_an_object(metadata, shown):
+    assert f"  //   metadata: {shown}\n" in draft({**REQUEST, "metadata": metadata})
+
+
+def test_a_contract_that_is_folded_is_a_comment():
+    assert '//   contract: {"$fold": "#"}' in draft({**REQUEST, "contract": {"$fold": "#"}})
+
+
 def test_what_a_test_sent_is_only_ever_a_comment():
     evil = 'x\n{"requestId": "a"}\r\x1b[2J\u2028\x85'
     asked = {**REQUEST, "endpoint": evil, "metadata": {"instructions": evil}}

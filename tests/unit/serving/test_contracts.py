@@ -162,6 +162,17 @@ def test_a_request_without_a_contract_says_why(project):
     assert "requestViolations" not in shown
 
 
+def test_what_a_test_sends_is_not_taken_for_what_is_said_of_it(project):
+    said = {"contract": "c9", "contractMode": "off", "unchecked": 5, "requestViolations": "none"}
+    assert project.one(request(**said))[0] == {**request(), "contract": "c1"}
+
+
+@pytest.mark.parametrize("metadata", ["text", 5, ["x"], True])
+def test_metadata_need_not_be_an_object(project, metadata):
+    shown, _ = project.one(request(metadata=metadata))
+    assert shown == {**request(metadata=metadata), "contract": "c1"}
+
+
 def test_requests_that_break_their_contract_are_reported(project):
     shown, _ = project.one(request(endpoint="/pets/one"))
     (violation,) = shown["requestViolations"]
