@@ -32,8 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         parked_batches: Batches that may wait at once in the daemon, all runs together.
         batch_requests: Requests in one batch.
         id_chars: Length of a run, batch, request or responder id.
-        write_buffer_bytes: Bytes a peer may leave unread before it is disconnected: two of the
-            largest frames.
+        write_buffer_bytes: Bytes a peer may leave unread before it is disconnected, and the longest
+            answer of the control channel: two of the largest frames.
         connections: Connections open at once; more are refused at accept.
         hello_timeout_s: How long a connection may stay silent before its first message.
         handshake_timeout_s: How long a connection may take for its HTTP request head.

@@ -24,6 +24,7 @@ from mock_mcp.adapter.tools import TOOLS
 from mock_mcp.client.collector import BatchMockCollector
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.daemon.server import MockMcpDaemon
+from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemon
 from mock_mcp.runtime.project import Project
@@ -504,6 +505,20 @@ def park(daemon: MockMcpDaemon, count: int) -> None:
         request = MockRequest(f"r{n}", f"/users/{n}", "GET", msgspec.Raw(text.encode()))
         broker.submit(now, "run", [request])
     broker.take_effects()
+
+
+async def test_batches_of_more_bytes_than_an_answer_may_have_are_listed(mode):
+    async with opened(mode) as at:
+        await at.daemon(limits=Limits(write_buffer_bytes=100_000))
+        test = await at.test(max_batch_size=1)
+        async with at.assistant() as ask:
+            asked = [asyncio.create_task(test.request_mock("/", body="x" * 50_000)) for _ in "abc"]
+            while (await ask("get_status"))["pending"] < 3:
+                pass
+            assert (await ask("get_pending_batches"))["total"] == 3
+            for _ in asked:
+                await ask.provide(await ask("claim_next_batch"), data=1)
+            await asyncio.gather(*asked)
 
 
 async def test_a_claim_tells_what_the_run_has_used_already(mode):

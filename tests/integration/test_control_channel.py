@@ -884,6 +884,18 @@ def test_events_are_told_when_they_happen(daemon: ServedDaemon):
     assert len(daemon.control.call("listEvents", after=99)["events"]) == 1
 
 
+def test_a_listing_too_long_to_be_sent_is_refused_in_words(start_daemon: StartDaemon):
+    daemon = start_daemon(write_buffer_bytes=100_000)
+    test = daemon.attach()
+    for _ in range(3):
+        test.submit([request("a", body="x" * 50_000)])
+    test.settle()
+    with pytest.raises(RpcError, match="limit write_buffer_bytes") as refused:
+        daemon.control.call("listBatches")
+    assert refused.value.code == -32005
+    assert len(daemon.control.call("listBatches", brief=True)["batches"]) == 3
+
+
 def test_a_brief_listing_leaves_out_what_is_large(daemon: ServedDaemon):
     client = daemon.attach("run-1")
     client.submit([request("a", body="x" * 1000, metadata={"schema": {}})])

@@ -348,7 +348,7 @@ class Adapter:
     ) -> dict[str, Any]:
         run_id = given(arguments.run_id)
         answers = await self._router.ask(
-            lambda client: client.list_batches(run_id=run_id, status="pending"),
+            lambda client: client.list_batches(run_id=run_id, status="pending", brief=True),
             patience_s=self._router.times.listing_s,
         )
         good = [answer for answer in answers if answer.error is None]

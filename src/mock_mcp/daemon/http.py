@@ -299,6 +299,11 @@ class HttpConnection(asyncio.Protocol):
                 result.then(lambda: self._answer_pending(request, call_id, result))
                 return
             text = encode_result(call_id, result)
+            if len(text) > (longest := self._limits.write_buffer_bytes):
+                raise LimitExceeded(
+                    f"The answer has {len(text)} bytes, more than {longest} (limit "
+                    "write_buffer_bytes); ask for less, such as one run or a brief listing."
+                )
         except MockMcpError as exc:
             status, text = http_status(exc), encode_error(call_id, exc)
         except Exception:
