@@ -78,10 +78,11 @@ def recorded(place: Path, count: int) -> str:
 def ours(place: Path, count: int) -> Enter:
     name = recorded(place, count)
     polices = Polices(Project.resolve(None, place))
+    file = place / "bench.py"  # pytest has each test's path
 
     @contextmanager
     def enter() -> Iterator[None]:  # what the plugin does for each test of a session
-        scope = Scope(locate(place / "bench.py", [name]), ScopeSettings(), polices=polices)
+        scope = Scope(locate(file, [name]), ScopeSettings(), polices=polices)
         with install(scope):
             yield
         scope.verify()

@@ -95,12 +95,11 @@ class Police:
             ConfigurationError: The project's settings cannot be used.
         """
         contract = request.get("contract") or {}
-        if contract.get("mode") == "off" or not self.has_contract(request):
+        chosen = contract.get("mode")
+        if chosen == "off" or (self._contracts is None and not self.has_contract(request)):
             return None
-        from mock_mcp.contract.gate import contract_mode
-
         contracts, project_mode = self._load().current()
-        mode = contract_mode(request, project_mode)
+        mode: ContractMode = chosen or project_mode
         return None if mode == "off" else (contracts, mode)
 
     @staticmethod

@@ -7,7 +7,8 @@ they are then: it has a ruling of its own.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.errors import ContractWarning
@@ -15,7 +16,6 @@ from mock_mcp.types import Mock
 
 if TYPE_CHECKING:
     from mock_mcp.contract.gate import Contracts, Source, Verdict
-    from mock_mcp.scope.call import Call
 
 __all__ = ["Ruling", "rule"]
 
@@ -26,30 +26,33 @@ _WARNED_FRAMES = 6
 class Ruling(NamedTuple):
     """The contract of a call, as it was when the ruling was made, and how violations are treated.
 
-    ``source`` names the operation, or why there is none.
+    ``source`` names the operation, or why there is none; ``wire`` is the request object.
     """
 
     contracts: Contracts
     mode: ContractMode
     source: Source
+    wire: Mapping[str, Any]
 
-    def check_request(self, call: Call) -> None:
+    @property
+    def _what(self) -> str:
+        return f"{self.wire['method']} {self.wire['endpoint']}"
+
+    def check_request(self) -> None:
         """Check what the code under test sends.
 
         Raises:
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: A document cannot be used.
         """
-        violations = self.contracts.check_request(call.wire, self.source)
+        violations = self.contracts.check_request(self.wire, self.source)
         if violations:
-            what = f"{call.method} {call.url}"
-            Police.report(what, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
+            Police.report(self._what, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
 
-    def check_answer(self, call: Call, mock: Mock, mode: ContractMode | None = None) -> Verdict:
+    def check_answer(self, mock: Mock, mode: ContractMode | None = None) -> Verdict:
         """Check an answer.
 
         Args:
-            call: What it answers.
             mock: The answer.
             mode: How its violations are treated, if not as those of the call.
 
@@ -57,24 +60,28 @@ class Ruling(NamedTuple):
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: The contract cannot judge it, and the mode is ``enforce``.
         """
-        verdict = self.contracts.check_mock(call.wire, mock, self.source)
+        verdict = self.contracts.check_mock(self.wire, mock, self.source)
         chosen = mode or self.mode
         if verdict.error is not None:  # nobody judged it
             if chosen == "enforce":
                 raise verdict.error
-            message = f"The answer to {call.method} {call.url} was not checked: {verdict.error}"
+            message = f"The answer to {self._what} was not checked: {verdict.error}"
             warnings.warn(message, ContractWarning, stacklevel=_WARNED_FRAMES)
         if verdict.violations:
-            what = f"The answer to {call.method} {call.url}"
+            what = f"The answer to {self._what}"
             Police.report(what, verdict.violations, chosen, stacklevel=_WARNED_FRAMES)
         return verdict
 
 
-def rule(police: Police, call: Call) -> Ruling | None:
+def rule(police: Police, wire: Mapping[str, Any]) -> Ruling | None:
     """Return what the contracts say of a call now; None when none can apply.
+
+    Args:
+        police: Who knows the contracts.
+        wire: The request object.
 
     Raises:
         ConfigurationError: The project's settings cannot be used.
     """
-    found = police.contracts_for(call.wire)
-    return None if found is None else Ruling(*found, found[0].resolve(call.wire))
+    found = police.contracts_for(wire)
+    return None if found is None else Ruling(*found, found[0].resolve(wire), wire)

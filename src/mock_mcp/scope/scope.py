@@ -379,9 +379,9 @@ class Scope:
         recorded = RecordedRequest(method, url, headers, body)
         call = Call(method, url, headers, shown, number, wire, recorded)
         self.calls.append(call)
-        ruling = call.ruling = rule(self._police, call)
+        ruling = call.ruling = rule(self._police, wire)
         if ruling is not None:
-            ruling.check_request(call)
+            ruling.check_request()
         return call
 
     def _answer(self, call: Call) -> Mock | None:
@@ -392,7 +392,7 @@ class Scope:
                 mock = msgspec.structs.replace(take(), request_id=call.wire["requestId"])
                 media_type = None
                 if call.ruling is not None and hand.contract != "off":
-                    verdict = call.ruling.check_answer(call, _as_value(mock), hand.contract)
+                    verdict = call.ruling.check_answer(_as_value(mock), hand.contract)
                     media_type = verdict.media_type
                 return self._answered(call, _with_type(mock, media_type), "hand")
         answer = self._replay(call)
@@ -428,7 +428,7 @@ class Scope:
         )
         try:
             if call.ruling is not None:  # of this very moment: the request's is the answer's
-                call.ruling.check_answer(call, mock)
+                call.ruling.check_answer(mock)
         except ContractViolation as violation:
             if self._may_obtain:  # the new answer takes the place of the one that no longer fits
                 call.replaces = found
@@ -447,8 +447,8 @@ class Scope:
         source = mock.source or "ai"
         if source == "example":
             self._count_sample(call)
-        ruling = rule(self._police, call)
-        verdict = None if ruling is None else ruling.check_answer(call, mock)
+        ruling = rule(self._police, call.wire)
+        verdict = None if ruling is None else ruling.check_answer(mock)
         status = 200 if mock.status is None else mock.status
         bodiless = call.method.upper() == "HEAD" or status in (204, 205, 304)
         media_type = None if verdict is None else verdict.media_type
