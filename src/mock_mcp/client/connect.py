@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 from mock_mcp.client.encode import is_utf8
@@ -20,7 +20,24 @@ from mock_mcp.runtime.project import Project
 
 __all__ = ["ConnectOptions", "connect", "connect_sync", "is_enabled"]
 
+_Kind: TypeAlias = tuple[tuple[type, ...], str]
+
 _LOGGER = logging.getLogger("mock_mcp.client")
+_PATH: _Kind = (str, os.PathLike, type(None)), "a path"
+_SECONDS: _Kind = (int, float, type(None)), "a number of seconds"
+_KINDS: Mapping[str, _Kind] = {
+    "project_root": _PATH,
+    "file_path": _PATH,
+    "test_name": ((str, type(None)), "text"),
+    "run_id": ((str,), "text"),
+    "cache_dir": _PATH,
+    "timeout_s": _SECONDS,
+    "connect_timeout_s": ((int, float), "a number of seconds"),
+    "heartbeat_s": _SECONDS,
+    "debounce_s": _SECONDS,
+    "max_batch_size": ((int,), "a whole number"),
+    "limits": ((Limits,), "a Limits"),
+}
 
 
 def is_enabled() -> bool:
@@ -153,6 +170,9 @@ def _settings(options: ConnectOptions) -> tuple[Settings, Police | None]:
     openapi, mode = given.pop("openapi", None), given.pop("contract", None)
     for name, default in (("run_id", uuid.uuid4().hex), ("limits", Limits()), ("logger", _LOGGER)):
         given[name] = given.get(name) or default
+    for name, (types, words) in _KINDS.items():
+        if name in given and not isinstance(given[name], types):
+            raise ConfigurationError(f"{name} must be {words}, got {given[name]!r}.")
     settings = Settings(**given)
     limits = settings.limits
     if not is_utf8(settings.run_id) or not 0 < len(settings.run_id) <= limits.id_chars:

@@ -36,12 +36,24 @@ def test_the_environment_decides(monkeypatch, value, enabled):
         {"debounce_s": float("nan")},
         {"max_batch_size": 0},
         {"max_batch_size": 10_001},
+        {"max_batch_size": 1.5},
+        {"max_batch_size": None},
+        {"timeout_s": "60"},
+        {"connect_timeout_s": None},
+        {"debounce_s": "0"},
+        {"run_id": 5},
+        {"run_id": "\ud800"},
+        {"test_name": 5},
+        {"project_root": 5},
+        {"file_path": b"test_a.py"},
+        {"cache_dir": 5},
+        {"limits": {"depth": 5}},
     ],
     ids=lambda setting: "-".join(f"{name}={value}" for name, value in setting.items()),
 )
 @pytest.mark.parametrize("door", [mock_mcp.connect, mock_mcp.connect_sync])
 def test_a_setting_that_cannot_work_is_named(door, setting):
-    (name,) = setting
+    name = next(iter(setting))
     with pytest.raises(ConfigurationError, match=name):
         door(**setting, enabled=False)
 
