@@ -346,6 +346,21 @@ async def test_garbage_on_stdin_is_survived(place):
     assert await raw.ended() == (0, "")
 
 
+@POSIX
+async def test_a_client_that_reads_no_more_is_gone(place):
+    test = await place.test()
+    control = await place.control()
+    raw = await RawProcess.start(place)
+    asked = asyncio.create_task(test.request_mock("/user", "GET"))
+    await raw.tool("claim_next_batch", waitMs=WAIT_MS)
+    raw.process._transport.get_pipe_transport(1).close()
+    raw.request("ping", {})
+    await pending(control)  # the claim is released
+    raw.process.stdin.close()
+    assert (await raw.process.wait(), await raw.process.stderr.read()) == (0, b"")
+    asked.cancel()
+
+
 @pytest.mark.parametrize(
     "data",
     [b'"half of \\ud83e"', b"9" * 5000, b"[" * 300 + b"]" * 300],

@@ -453,7 +453,10 @@ def run_adapter(
         adapter_id=adapter_id,
         contract_budget=contract_budget,
     )
-    anyio.run(_serve, adapter)
+    try:
+        anyio.run(_serve, adapter)
+    except* BrokenPipeError:  # a client that reads no more is as gone as one that writes no more
+        pass
     return 0
 
 
