@@ -309,6 +309,29 @@ def test_a_responder_that_cannot_start_ends_the_run_with_the_reason(
     assert not responders(cache_dir)
 
 
+def test_a_test_that_stops_the_clocks_is_answered_and_times_out(tests: PluginProject) -> None:
+    """As freezegun does: the monotonic clock stands still, too."""
+    tests.write("""
+        import time
+
+        @pytest.fixture
+        def frozen(monkeypatch):
+            for name in ("time", "monotonic", "perf_counter"):
+                monkeypatch.setattr(time, name, lambda: 1_500_000_000.0)
+            for name in ("time_ns", "monotonic_ns", "perf_counter_ns"):
+                monkeypatch.setattr(time, name, lambda: 1_500_000_000 * 10**9)
+
+        @pytest.mark.mock_mcp
+        def test_one(frozen):
+            assert user()
+    """)
+    unanswered = tests.spawn("--mock-timeout=0.5", MOCK_MCP="1")
+    assert unanswered.outcomes() == {"failed": 1}, unanswered.text
+    assert "Nobody answered GET https://api.test/users/1 within 0.5 s" in unanswered.text
+    answered = tests.spawn("--mock-responder=sample")
+    assert answered.outcomes() == {"passed": 1}, answered.text
+
+
 def test_what_it_cannot_answer_fails_its_test_with_the_reason(tests: PluginProject) -> None:
     tests.write(TWO + OTHER)
     result = tests.run("--mock-responder=sample")

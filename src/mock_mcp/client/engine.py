@@ -17,7 +17,6 @@ import os
 import secrets
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 from mock_mcp.client.session import Session, Ticket
+from mock_mcp.clock import monotonic, new_event_loop
 from mock_mcp.core.batching import Batching
 from mock_mcp.errors import (
     ClientClosed,
@@ -118,11 +118,11 @@ class Engine:
             on_error=lambda text: self._logger.warning("the daemon reported: %s", text),
             # Rises with every attempt, and over the clients that use this run id in turn, whatever
             # happens to the wall clock: processes of one machine share the monotonic one.
-            first_session=time.monotonic_ns() // 1_000_000,
+            first_session=int(monotonic() * 1000),
             # A daemon may still keep what another client of this run asked for.
             batch_prefix=f"{secrets.token_hex(3)}-",
         )
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
 
     # -- What other threads call -----------------------------------------------------------------
 

@@ -12,9 +12,9 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from typing import Any, TextIO
 
+from mock_mcp.clock import monotonic, new_event_loop
 from mock_mcp.errors import MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemon
@@ -78,10 +78,11 @@ class WaitingDisplay:
         with contextlib.suppress(OSError, ValueError):  # nobody reads the output any more
             while not self._stopped.wait(_POLL_S):
                 try:
-                    batches = asyncio.run(self._ask())
+                    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                        batches = runner.run(self._ask())
                 except (MockMcpError, OSError):
                     continue  # the test that waits says what is wrong with the daemon
-                self._look(batches, time.monotonic())
+                self._look(batches, monotonic())
 
     async def _ask(self) -> list[BatchInfo]:
         info = find_daemon(self._project, CacheDirectory())

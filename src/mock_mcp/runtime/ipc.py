@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mock_mcp.clock import monotonic
 from mock_mcp.errors import DaemonUnreachable, InsecurePath
 from mock_mcp.runtime.cache import EXHAUSTED
 from mock_mcp.wire.channel import PROTOCOL
@@ -131,8 +132,8 @@ def identify(path: str) -> Listener:
         InsecurePath: The listener is another user's, or the path cannot be reached.
         OSError: This process cannot ask (`EXHAUSTED`).
     """
-    deadline = time.monotonic() + _PROBE_TIMEOUT_S
-    while (found := _ask_who(path)) is None and time.monotonic() < deadline:
+    deadline = monotonic() + _PROBE_TIMEOUT_S
+    while (found := _ask_who(path)) is None and monotonic() < deadline:
         time.sleep(_RETRY_S)  # it is ending: soon nobody listens
     return found or Listener.SILENT
 

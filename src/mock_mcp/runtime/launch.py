@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from mock_mcp.clock import monotonic
 from mock_mcp.errors import (
     AlreadyRunning,
     ConfigurationError,
@@ -175,7 +176,7 @@ def _start(
     is_wanted: Callable[[], bool],
 ) -> DaemonInfo:
     """Start the project's daemon, or wait for whoever does, as long as it is wanted."""
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     failure = ""
     with FileLock(cache.start_lock(project.id)) as lock:
         if not lock.acquire(timeout_s):
@@ -183,7 +184,7 @@ def _start(
         while True:
             if info := find_daemon(project, cache):
                 return info
-            remaining_s = deadline - time.monotonic()
+            remaining_s = deadline - monotonic()
             if remaining_s <= 0:
                 raise _too_slow(project, timeout_s, failure)
             if is_listening(cache.ipc_path(project.id)):
@@ -308,12 +309,12 @@ def _await_ready(
     project: Project,
     timeout_s: float,
 ) -> None:
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     text = b""
     poll = select.poll()
     poll.register(read_fd, select.POLLIN | select.POLLHUP)
     while not text.endswith(b"\n"):
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not poll.poll(max(0.0, deadline - monotonic()) * 1000):
             raise _too_slow(project, timeout_s)
         chunk = os.read(read_fd, 4096)
         if not chunk:
@@ -348,14 +349,14 @@ def _await_listener(
     timeout_s: float,
 ) -> None:
     """Wait as `_await_ready` does where a process inherits no descriptors (Windows)."""
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     while not is_listening(cache.ipc_path(project.id)):
         if process.poll() is not None and process.returncode != 0:
             raise DaemonStartFailed(
                 f"The daemon for {display_path(project.root)} ended before it was ready"
                 f"{_log_tail(log_path)}"
             )
-        if time.monotonic() >= deadline:
+        if monotonic() >= deadline:
             raise _too_slow(project, timeout_s)
         time.sleep(_RETRY_S)
 

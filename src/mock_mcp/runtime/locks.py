@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mock_mcp.clock import monotonic
+
 __all__ = ["FileLock"]
 
 if sys.platform == "win32":
@@ -65,10 +67,10 @@ class FileLock:
 
     def acquire(self, timeout_s: float) -> bool:
         """Wait for the lock; return whether it is held now."""
-        deadline = time.monotonic() + timeout_s
+        deadline = monotonic() + timeout_s
         pause_s = 0.001
         while not self.try_acquire():
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return False
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.02)
