@@ -33,6 +33,7 @@ from mock_mcp.errors import (
 )
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.ipc import connect_ipc
+from mock_mcp.runtime.locks import FileLock
 from mock_mcp.types import DaemonInfo
 from support.place import Place, kill
 from support.responder import endpoints, respond_to, until
@@ -63,6 +64,18 @@ def stopped() -> Iterator[Callable[[int], None]]:
 
 
 # -- The daemon dies ---------------------------------------------------------------------------
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_daemon_that_a_client_started_is_stopped_by_a_signal(place, connect_sync, number):
+    with connect_sync():
+        pid = place.pid()
+    kill(pid, number)
+    with FileLock(place.cache.lock(place.project.id)) as lock:
+        eventually(lock.try_acquire)
+    assert not place.socket.exists()
+    assert not place.cache.registry(place.project.id).exists()
 
 
 @POSIX

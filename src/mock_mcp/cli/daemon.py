@@ -111,6 +111,8 @@ def _stop_on_signals(daemon: MockMcpDaemon) -> None:
             signal.signal(number, stop_from_thread)
         else:
             loop.add_signal_handler(number, daemon.request_stop)
+    if hasattr(signal, "pthread_sigmask"):  # the thread that started it may have blocked them all
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _tell(fd: int, word: bytes) -> None:
