@@ -346,6 +346,22 @@ async def test_garbage_on_stdin_is_survived(place):
     assert await raw.ended() == (0, "")
 
 
+async def test_a_claim_cancelled_while_its_answer_is_on_its_way_is_given_back(place):
+    test, control = await place.test(), await place.control()
+    raw = await RawProcess.start(place)
+    asked = asyncio.create_task(test.request_mock("/user", "GET"))
+    await raw.tool("claim_next_batch", waitMs=WAIT_MS)  # as if the client had not read it
+    raw.send({"method": "notifications/cancelled", "params": {"requestId": raw._next_id}})
+    await pending(control)
+    claim = await raw.tool("claim_next_batch")
+    assert claim["history"][0]["outcome"] == "released"
+    mocks = [{"requestId": claim["requests"][0]["requestId"], "data": 1}]
+    assert (await raw.tool("provide_batch_mock_data", **key(claim), mocks=mocks))["delivered"]
+    assert (await asked).data == 1
+    raw.process.stdin.close()
+    assert await raw.ended() == (0, "")
+
+
 @POSIX
 async def test_a_client_that_reads_no_more_is_gone(place):
     test = await place.test()

@@ -17,6 +17,7 @@ import secrets
 import signal
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,8 @@ from mcp.shared.message import SessionMessage
 from mock_mcp._version import __version__
 from mock_mcp.adapter import tools
 from mock_mcp.adapter.prompts import INSTRUCTIONS, SERVE_MOCKS, serve_mocks
+from mock_mcp.adapter.relay import relay
 from mock_mcp.adapter.tools import arguments_of
-from mock_mcp.adapter.unreadable import answer_unreadable
 from mock_mcp.errors import ConfigurationError, InvalidParams, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import MARKERS, Project, resolve_project_root
@@ -60,6 +61,8 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 
 REQUESTS_SHOWN = 20
 """Requests of one batch that ``get_pending_batches`` lists."""
+CLAIMS_CANCELLABLE = 10
+"""Answers to ``claim_next_batch`` that may still be on their way when their call is cancelled."""
 UNCHECKED_SHOWN = 100
 """Requests that ``provide_batch_mock_data`` names as unchecked, each with its reason."""
 
@@ -106,6 +109,7 @@ class Adapter:
             logger=self._logger,
         )
         self._claims = Claims(self._router, self.adapter_id, logger=self._logger)
+        self._claimed_by: OrderedDict[str | int | None, list[str]] = OrderedDict()
         self._tools: Mapping[str, Callable[[Any, Progress], Awaitable[dict[str, Any]]]] = {
             "get_status": self._get_status,
             "list_runs": self._list_runs,
@@ -137,6 +141,10 @@ class Adapter:
         with anyio.CancelScope(shield=True):
             await self._claims.close()
             await self._router.close()
+
+    async def cancelled(self, call_id: Any) -> None:
+        """Give back what a call claimed that was cancelled while its answer was on its way."""
+        await self._claims.give_back(self._claimed_by.pop(call_id, ()), CANCELLED)
 
     # -- MCP -------------------------------------------------------------------------------
 
@@ -175,6 +183,10 @@ class Adapter:
             )
         text = dump(result)
         about = _batches_of(result) or _batches_of(params.arguments)
+        if params.name == "claim_next_batch" and about:
+            self._claimed_by[ctx.request_id] = about
+            if len(self._claimed_by) > CLAIMS_CANCELLABLE:
+                self._claimed_by.popitem(last=False)
         try:
             await self._claims.log_shown(about, params.name, text)
         except asyncio.CancelledError:
@@ -465,7 +477,11 @@ async def _serve(adapter: Adapter) -> None:
     server = adapter.server()
     async with stdio_server() as (read, write), anyio.create_task_group() as tasks:
         readable, messages = anyio.create_memory_object_stream[SessionMessage | Exception]()
-        tasks.start_soon(answer_unreadable, read, readable, write)
+
+        def cancelled(call_id: Any) -> None:
+            tasks.start_soon(adapter.cancelled, call_id)
+
+        tasks.start_soon(relay, read, readable, write, cancelled)
         await server.run(messages, write, server.create_initialization_options())
         tasks.cancel_scope.cancel()
 

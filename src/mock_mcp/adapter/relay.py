@@ -1,12 +1,15 @@
-"""Answer the calls that the SDK cannot parse: it drops them, and their caller would wait for ever.
+"""Messages of a client on their way to the SDK: what it does with them is not always enough.
 
-A model that cuts an emoji in half writes a lone surrogate, and clients in JavaScript pass it on.
+It drops calls that it cannot parse, and their caller would wait for ever: a model that cuts an
+emoji in half writes a lone surrogate, and clients in JavaScript pass it on. And it ignores that a
+call was cancelled when its answer is on its way already, though nobody will read that answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -15,15 +18,16 @@ from anyio.abc import ObjectSendStream
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-__all__ = ["answer_unreadable"]
+__all__ = ["relay"]
 
 _ID_DIGITS = 18
 
 
-async def answer_unreadable(
+async def relay(
     read: Any,
     readable: ObjectSendStream[SessionMessage | Exception],
     write: Any,
+    cancelled: Callable[[Any], None],
 ) -> None:
     """Pass on the messages of a transport until its end, but for calls nobody could read.
 
@@ -31,15 +35,23 @@ async def answer_unreadable(
         read: Messages of the client, and errors in place of those that could not be parsed.
         readable: Where messages go, and errors of what is no call.
         write: Where a call that could not be parsed is answered with the reason.
+        cancelled: Told the id of each call that was cancelled.
     """
     with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with read, readable:
             async for item in read:
                 refusal = _refusal(item) if isinstance(item, ValidationError) else None
-                if refusal is None:
-                    await readable.send(item)
-                else:
+                if refusal is not None:
                     await write.send(SessionMessage(refusal))
+                    continue
+                await readable.send(item)
+                message = getattr(item, "message", None)
+                if (
+                    isinstance(message, types.JSONRPCNotification)
+                    and message.method == "notifications/cancelled"
+                    and isinstance(call_id := (message.params or {}).get("requestId"), str | int)
+                ):
+                    cancelled(call_id)
 
 
 def _refusal(error: ValidationError) -> types.JSONRPCError | None:
