@@ -346,12 +346,18 @@ async def test_garbage_on_stdin_is_survived(place):
     assert await raw.ended() == (0, "")
 
 
-async def test_a_claim_cancelled_while_its_answer_is_on_its_way_is_given_back(place):
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_claim_cancelled_as_its_call_ends_is_given_back(place, early):
     test, control = await place.test(), await place.control()
     raw = await RawProcess.start(place)
     asked = asyncio.create_task(test.request_mock("/user", "GET"))
-    await raw.tool("claim_next_batch", waitMs=WAIT_MS)  # as if the client had not read it
-    raw.send({"method": "notifications/cancelled", "params": {"requestId": raw._next_id}})
+    await pending(control)
+    cancelled = {"method": "notifications/cancelled", "params": {"requestId": raw._next_id + 1}}
+    if early:  # as if the call had ended when the SDK came to cancel it
+        raw.send(cancelled)
+    await raw.tool("claim_next_batch")
+    if not early:  # as if the answer were on its way
+        raw.send(cancelled)
     await pending(control)
     claim = await raw.tool("claim_next_batch")
     assert claim["history"][0]["outcome"] == "released"

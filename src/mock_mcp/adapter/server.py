@@ -17,7 +17,7 @@ import secrets
 import signal
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +63,8 @@ REQUESTS_SHOWN = 20
 """Requests of one batch that ``get_pending_batches`` lists."""
 CLAIMS_CANCELLABLE = 10
 """Answers to ``claim_next_batch`` that may still be on their way when their call is cancelled."""
+CALLS_CANCELLED = 100
+"""Cancelled calls remembered: one may end before the SDK cancels it."""
 UNCHECKED_SHOWN = 100
 """Requests that ``provide_batch_mock_data`` names as unchecked, each with its reason."""
 
@@ -110,6 +112,7 @@ class Adapter:
         )
         self._claims = Claims(self._router, self.adapter_id, logger=self._logger)
         self._claimed_by: OrderedDict[str | int | None, list[str]] = OrderedDict()
+        self._cancelled: deque[str | int] = deque(maxlen=CALLS_CANCELLED)
         self._tools: Mapping[str, Callable[[Any, Progress], Awaitable[dict[str, Any]]]] = {
             "get_status": self._get_status,
             "list_runs": self._list_runs,
@@ -143,7 +146,8 @@ class Adapter:
             await self._router.close()
 
     async def cancelled(self, call_id: Any) -> None:
-        """Give back what a call claimed that was cancelled while its answer was on its way."""
+        """Give back what a call claimed that was cancelled as it ended, or after that."""
+        self._cancelled.append(call_id)
         await self._claims.give_back(self._claimed_by.pop(call_id, ()), CANCELLED)
 
     # -- MCP -------------------------------------------------------------------------------
@@ -187,6 +191,8 @@ class Adapter:
             self._claimed_by[ctx.request_id] = about
             if len(self._claimed_by) > CLAIMS_CANCELLABLE:
                 self._claimed_by.popitem(last=False)
+            if ctx.request_id in self._cancelled:
+                await self.cancelled(ctx.request_id)
         try:
             await self._claims.log_shown(about, params.name, text)
         except asyncio.CancelledError:
