@@ -332,6 +332,18 @@ def test_a_test_that_stops_the_clocks_is_answered_and_times_out(tests: PluginPro
     assert answered.outcomes() == {"passed": 1}, answered.text
 
 
+def test_a_test_that_changes_its_environment_asks_the_same_daemon(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp
+        def test_one(monkeypatch, tmp_path):
+            for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MOCK_MCP_CACHE_DIR"):
+                monkeypatch.setenv(name, str(tmp_path))
+            assert user()
+    """)
+    result = tests.spawn("--mock-responder=sample", "--mock-timeout=20")
+    assert result.outcomes() == {"passed": 1}, result.text
+
+
 def test_what_it_cannot_answer_fails_its_test_with_the_reason(tests: PluginProject) -> None:
     tests.write(TWO + OTHER)
     result = tests.run("--mock-responder=sample")

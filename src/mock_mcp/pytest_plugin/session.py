@@ -37,6 +37,7 @@ from mock_mcp.pytest_plugin.waiting import WaitingDisplay
 from mock_mcp.recordings.miss import repair_command
 from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.responders.errors import ResponderUnusable
+from mock_mcp.runtime.cache import default_cache_dir
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import LazyClient, Polices, Scope, ScopeSettings, resolve_mode
 
@@ -64,6 +65,7 @@ class MockedSession:
             project_root=self._project.root,
             run_id=_run_id(self._run, worker),
             timeout_s=None,
+            cache_dir=_cache_dir(),
         )
         self._scopes: dict[pytest.Item, Scope] = {}
         self._installed: dict[pytest.Item, Installed] = {}
@@ -388,6 +390,14 @@ class MockedSession:
         assert scope.file is not None
         if outcome in ("written", "removed"):
             self._report.changed(scope.file.path, outcome)
+
+
+def _cache_dir() -> Path | None:
+    """Return where the daemon is looked for as the environment says now: tests change it."""
+    try:
+        return default_cache_dir()
+    except MockMcpError:  # who asks is told
+        return None
 
 
 def _run_id(run: str, worker: str | None) -> str:
