@@ -651,7 +651,7 @@ def check_size(request: HttpRequest, size_bytes: int) -> None:
     """
     if size_bytes > LIVE_BODY_BYTES:
         raise LimitExceeded(
-            f"The real answer to {request.method} {request.url} is larger than "
+            f"The real answer to {request.method} {request.url.partition('?')[0]} is larger than "
             f"{LIVE_BODY_BYTES} bytes (LIVE_BODY_BYTES), or never ends; it cannot be recorded. "
             "Ask for less of it, answer by hand (add_response), or let the host through "
             "(passthrough)."

@@ -525,12 +525,13 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ensure(*args: Any, **options: Any) -> DaemonInfo:
         return await _world().ensure()
 
-    clock = SimpleNamespace(
-        monotonic=lambda: asyncio.get_running_loop().time(),
-        monotonic_ns=lambda: int(asyncio.get_running_loop().time() * 1e9),
-    )
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+    clock = SimpleNamespace(monotonic=monotonic)
     monkeypatch.setattr("mock_mcp.client.engine.connect_ipc", connect)
     monkeypatch.setattr("mock_mcp.client.engine.ensure_daemon_running_async", ensure)
     monkeypatch.setattr("mock_mcp.control.client.connect_ipc", connect)
-    for module in ("client.engine", "serving.claims", "serving.router"):
+    monkeypatch.setattr("mock_mcp.client.engine.monotonic", monotonic)
+    for module in ("serving.claims", "serving.router"):
         monkeypatch.setattr(f"mock_mcp.{module}.time", clock)

@@ -115,6 +115,26 @@ def test_a_recorded_answer_without_a_body_replays_without_one(file: Path) -> Non
         assert httpx.get("https://other.test/").content == b"null"
 
 
+@pytest.mark.parametrize(
+    ("url", "settings", "error"),
+    [
+        ("https://api.test/none", {}, ContractViolation),
+        (USERS, {}, RecordingMiss),
+        (USERS, {"hosts": "other.test"}, NetworkBlocked),
+        ("https://other.test/", {"mode": "once", "source": "example"}, MockMcpError),
+    ],
+    ids=["violation", "miss", "blocked", "no sample"],
+)
+def test_an_error_names_the_call_without_its_secrets(
+    file: Path, url: str, settings: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught, mock_mcp.intercept("buy", file=file, **settings):
+        httpx.get(f"{url}?api_key=hunter2")
+    shown = str(caught.value)
+    assert f"GET {url}" in shown
+    assert "hunter2" not in shown
+
+
 def test_a_block_that_raises_is_not_recorded(file: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),

@@ -101,14 +101,15 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
         CannotSample: No contract applies, or none of its values could be made.
         ContractDocumentError: The response's schema cannot be used.
     """
-    name = f"{request['method']} {request['endpoint']}"
+    call = f"{request['method']} {request['endpoint']}"
+    name = call.partition("?")[0]  # a query may hold secrets
     wanted = expected(contracts, request)
     if wanted is None:
         reason = contracts.resolve(request).reason or "no contract applies"
         raise CannotSample(
             f"{name} cannot be answered from a contract: {reason.removesuffix('.')}."
         )
-    seed = f"{seed}/{name}"
+    seed = f"{seed}/{call}"
     match = contracts.resolve(request).match
     response = None if match is None else match.operation.response(wanted.status)
     headers = {} if response is None else _required_headers(contracts, response, seed)

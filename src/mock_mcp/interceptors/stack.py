@@ -159,6 +159,7 @@ def _decide(origin: Origin) -> tuple[Decision, Installation | None]:
 
 
 def _refusal(installation: Installation, what: str, why: str) -> NetworkBlocked:
-    error = NetworkBlocked(f"{what} was refused: {installation.why or why}")
+    shown = what.partition("?")[0]  # a query may hold secrets
+    error = NetworkBlocked(f"{shown} was refused: {installation.why or why}")
     installation.exchange.blocked(error)
     return error

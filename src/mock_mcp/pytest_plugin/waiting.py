@@ -91,7 +91,7 @@ class WaitingDisplay:
         from mock_mcp.control.client import DaemonClient
 
         async with DaemonClient.of(info, timeout_s=2) as control:
-            batches = await control.list_batches()
+            batches = await control.list_batches(brief=True)
         return [
             batch
             for batch in batches

@@ -141,7 +141,7 @@ class Redaction:
         """Return a request as it is recorded and matched."""
         return RecordedRequest(
             request.method.upper(),
-            self._url(request.url),
+            self.url(request.url),
             self._headers(request.headers, self._request_headers),
             self._body(request.body),
         )
@@ -174,9 +174,8 @@ class Redaction:
     def _secret(self, name: str) -> bool:
         return _folded(name) in self._secrets
 
-    # -- Places -------------------------------------------------------------------------------
-
-    def _url(self, url: str) -> str:
+    def url(self, url: str) -> str:
+        """Return a URL without the secrets in its user info and query, and without fragment."""
         url = url.partition("#")[0]
         if not self._secrets:
             return url
@@ -184,6 +183,8 @@ class Redaction:
             url = _USERINFO.sub(rf"\1{PLACEHOLDER}@", url)
         head, mark, query = url.partition("?")
         return head + self._parameters(mark + query) if query else url
+
+    # -- Places -------------------------------------------------------------------------------
 
     def _headers(self, headers: Headers, allowed: Callable[[str], bool]) -> Headers:
         return {

@@ -32,6 +32,8 @@ class Call:
     """The request object, as the contract judges it."""
     recorded: RecordedRequest = field(repr=False)
     """The request, as the recording knows it."""
+    name: str = field(repr=False)
+    """Method and URL as messages show them: without secrets."""
     status: int | None = None
     data: Any = None
     source: str | None = None

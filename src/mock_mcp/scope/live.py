@@ -21,7 +21,6 @@ from mock_mcp.errors import ContractViolation, ContractWarning, MockMcpError
 from mock_mcp.exchange import HttpResponse, TransportFailure
 from mock_mcp.recordings.bodies import Budget, Unusable, header_map, recorded_response
 from mock_mcp.recordings.format import RecordedInteraction, RecordedResponse
-from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile
 from mock_mcp.scope.call import Call
 from mock_mcp.types import Mock, Violation
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ApiDrift", "LiveAnswers", "UnrecordableAnswer"]
 
-_SHOWN = Redaction()
 _WARNED_FRAMES = 6
 """Frames between the check that warns and the HTTP library's call."""
 
@@ -105,7 +103,7 @@ class LiveAnswers:
 
     def _note(self, call: Call, reason: str) -> None:
         self.notes.append(
-            f"{_shown(call)}: the real API gave no answer ({reason}); nothing of this call is "
+            f"{call.name}: the real API gave no answer ({reason}); nothing of this call is "
             "recorded."
         )
 
@@ -122,7 +120,7 @@ class LiveAnswers:
         sources = police.contracts_for(call.wire)
         verdict = None if sources is None else _judge(call, answer, sources[0])
         if sources is not None and verdict is not None and verdict.violations:
-            what = _shown(call)
+            what = call.name
             operation = verdict.operation or what
             drift = ApiDrift(what, operation, answer.status, verdict.violations)
             self.drifts.append(drift)
@@ -147,7 +145,7 @@ class LiveAnswers:
             again = _judge(call, staged.response, sources[0])
             if again.violations and sources[1] == "enforce":
                 head = (
-                    f"The real answer to {_shown(call)} fits the contract, but as it is recorded, "
+                    f"The real answer to {call.name} fits the contract, but as it is recorded, "
                     "without its secrets, it does not:"
                 )
                 advice = "Have before_record put a value there that fits and is no secret."
@@ -167,7 +165,7 @@ def _recorded(call: Call, response: HttpResponse) -> RecordedResponse:
         return recorded_response(call.recorded, response.status, headers, body)[0]
     except Unusable as exc:
         raise UnrecordableAnswer(
-            f"The real answer to {_shown(call)} cannot be recorded: {exc.reason}. The code under "
+            f"The real answer to {call.name} cannot be recorded: {exc.reason}. The code under "
             "test got it as it is; answer this call by hand (add_response), or let its host "
             "through (passthrough)."
         ) from None
@@ -195,11 +193,6 @@ def _declared(call: Call, answer: RecordedResponse, contracts: Contracts) -> Seq
 
 def _data(answer: RecordedResponse) -> object:
     return None if answer.body is msgspec.UNSET else answer.body
-
-
-def _shown(call: Call) -> str:
-    shown = _SHOWN.request(call.recorded)
-    return f"{shown.method} {shown.url}"
 
 
 def _lines(violations: Sequence[Violation]) -> list[str]:

@@ -26,17 +26,15 @@ _WARNED_FRAMES = 6
 class Ruling(NamedTuple):
     """The contract of a call, as it was when the ruling was made, and how violations are treated.
 
-    ``source`` names the operation, or why there is none; ``wire`` is the request object.
+    ``source`` names the operation, or why there is none; ``wire`` is the request object, ``name``
+    what messages call it.
     """
 
     contracts: Contracts
     mode: ContractMode
     source: Source
     wire: Mapping[str, Any]
-
-    @property
-    def _what(self) -> str:
-        return f"{self.wire['method']} {self.wire['endpoint']}"
+    name: str
 
     def check_request(self) -> None:
         """Check what the code under test sends.
@@ -47,7 +45,7 @@ class Ruling(NamedTuple):
         """
         violations = self.contracts.check_request(self.wire, self.source)
         if violations:
-            Police.report(self._what, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
+            Police.report(self.name, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
 
     def check_answer(self, mock: Mock, mode: ContractMode | None = None) -> Verdict:
         """Check an answer.
@@ -65,23 +63,24 @@ class Ruling(NamedTuple):
         if verdict.error is not None:  # nobody judged it
             if chosen == "enforce":
                 raise verdict.error
-            message = f"The answer to {self._what} was not checked: {verdict.error}"
+            message = f"The answer to {self.name} was not checked: {verdict.error}"
             warnings.warn(message, ContractWarning, stacklevel=_WARNED_FRAMES)
         if verdict.violations:
-            what = f"The answer to {self._what}"
+            what = f"The answer to {self.name}"
             Police.report(what, verdict.violations, chosen, stacklevel=_WARNED_FRAMES)
         return verdict
 
 
-def rule(police: Police, wire: Mapping[str, Any]) -> Ruling | None:
+def rule(police: Police, wire: Mapping[str, Any], name: str) -> Ruling | None:
     """Return what the contracts say of a call now; None when none can apply.
 
     Args:
         police: Who knows the contracts.
         wire: The request object.
+        name: What messages call it.
 
     Raises:
         ConfigurationError: The project's settings cannot be used.
     """
     found = police.contracts_for(wire)
-    return None if found is None else Ruling(*found, found[0].resolve(wire), wire)
+    return None if found is None else Ruling(*found, found[0].resolve(wire), wire, name)

@@ -106,6 +106,7 @@ class Scope:
         self._documents = settings.openapi
         self._police = polices.get(self._documents, settings.contract)
         self._hosts = rules.hosts
+        self._redaction = rules.redaction
         self._assistant: Assistant | None = None
         self._repair = repair
         self._numbers = itertools.count()
@@ -119,7 +120,7 @@ class Scope:
                 place.file,
                 place.test,
                 matching=rules.matching,
-                redaction=rules.redaction,
+                redaction=self._redaction,
                 before_record=settings.before_record,
             )
             if settings.mode == "once" and self.file.exists():
@@ -302,7 +303,8 @@ class Scope:
     def page_failed(self, request: HttpRequest, error: Exception) -> None:
         """Note an error that the page does not let out."""
         failure = PageCallFailed(
-            f"{request.method} {request.url}, a request of the page, got no answer: "
+            f"{request.method} {self._redaction.url(request.url)}, a request of the page, got no "
+            "answer: "
             f"{type(error).__name__}: {error}"
         )
         failure.__cause__ = error
@@ -377,9 +379,10 @@ class Scope:
         if contract := self._police.contract_of(None):
             wire["contract"] = contract
         recorded = RecordedRequest(method, url, headers, body)
-        call = Call(method, url, headers, shown, number, wire, recorded)
+        name = f"{method} {self._redaction.url(url)}"
+        call = Call(method, url, headers, shown, number, wire, recorded, name)
         self.calls.append(call)
-        ruling = call.ruling = rule(self._police, wire)
+        ruling = call.ruling = rule(self._police, wire, name)
         if ruling is not None:
             ruling.check_request()
         return call
@@ -404,7 +407,7 @@ class Scope:
             return self._accept(call, self._sample(call))
         if self._assistant is None and self.settings.source == "ai":
             raise MockMcpDisabled(
-                f"{call.method} {call.url} has no recording, and nobody may be asked: set "
+                f"{call.name} has no recording, and nobody may be asked: set "
                 "MOCK_MCP=1 to ask an assistant."
             )
         return None
@@ -447,7 +450,7 @@ class Scope:
         source = mock.source or "ai"
         if source == "example":
             self._count_sample(call)
-        ruling = rule(self._police, call.wire)
+        ruling = rule(self._police, call.wire, call.name)
         verdict = None if ruling is None else ruling.check_answer(mock)
         status = 200 if mock.status is None else mock.status
         bodiless = call.method.upper() == "HEAD" or status in (204, 205, 304)
@@ -507,7 +510,7 @@ class Scope:
     def _asked(self, call: Call) -> Assistant:
         if self._assistant is None:
             raise ConfigurationError(
-                f"{call.method} {call.url} cannot be really called: no HTTP library that mock-mcp "
+                f"{call.name} cannot be really called: no HTTP library that mock-mcp "
                 "intercepts made it. Answer it from another source (mode new_episodes keeps the "
                 "rest), or by hand (add_response)."
             )
@@ -523,9 +526,7 @@ class Scope:
             )
             if self._police.has_contract(call.wire):
                 reason = 'contract is "off"; with "warn" it is used, and nothing enforced.'
-            raise ConfigurationError(
-                f"{call.method} {call.url} cannot be answered from a contract: {reason}"
-            )
+            raise ConfigurationError(f"{call.name} cannot be answered from a contract: {reason}")
         # The same call of the same test always gets the same sample.
         seed = self.file.test if self.file is not None else ""
         mock = sample_mock(call.ruling.contracts, call.wire, seed=seed)
@@ -535,7 +536,7 @@ class Scope:
         details = [reason for hand in self._hand if (reason := hand.explain(call)) is not None]
         if self.file is None:
             told = (
-                f"{call.method} {call.url} has no answer: add_response gives one, and MOCK_MCP=1 "
+                f"{call.name} has no answer: add_response gives one, and MOCK_MCP=1 "
                 "asks an assistant."
             )
             return MockMcpDisabled("\n".join([told, *details]))
