@@ -51,7 +51,7 @@ def rows(size: Size) -> Iterator[Row]:
                 left_out("xdist", "the suite on two workers")
                 continue
             mine, theirs = alternate(
-                size.of(5, 1),
+                size.of(3, 1),
                 lambda command=command: wall_ms(*command, cwd=ours),
                 lambda command=command: wall_ms(*command, "-p", "no:mock_mcp", cwd=by_hand),
             )
