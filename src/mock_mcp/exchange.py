@@ -33,6 +33,7 @@ __all__ = [
     "HostRules",
     "HttpRequest",
     "HttpResponse",
+    "MocksNothing",
     "NetworkBlocked",
     "Origin",
     "Send",
@@ -694,3 +695,31 @@ class Exchange(Protocol):
     def blocked(self, error: NetworkBlocked) -> None:
         """Take note of a refusal, just before it is raised (the code under test may hide it)."""
         ...
+
+
+class MocksNothing:
+    """An `Exchange` that answers no call: each goes its way, or is refused.
+
+    Args:
+        decide: Returns ``PASS`` or ``REFUSE`` for each.
+    """
+
+    def __init__(self, decide: Callable[[Origin], Decision]) -> None:
+        self._decide = decide
+
+    def decide(self, origin: Origin) -> Decision:
+        """Return what was given."""
+        return self._decide(origin)
+
+    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
+        """Never called, for nothing is mocked."""
+        raise AssertionError("nothing is mocked here")
+
+    async def handle_async(
+        self, request: HttpRequest, send: SendAsync | None = None
+    ) -> HttpResponse:
+        """Never called, for nothing is mocked."""
+        raise AssertionError("nothing is mocked here")
+
+    def blocked(self, error: NetworkBlocked) -> None:
+        """Leave it to the code under test, which has it and may expect it."""

@@ -16,17 +16,7 @@ import threading
 from types import ModuleType, TracebackType
 from typing import Self
 
-from mock_mcp.exchange import (
-    Decision,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    NetworkBlocked,
-    Origin,
-    Send,
-    SendAsync,
-    bypass,
-)
+from mock_mcp.exchange import Decision, Exchange, MocksNothing, bypass
 from mock_mcp.interceptors import stack
 from mock_mcp.interceptors.patches import ImportWatch, Patches
 from mock_mcp.interceptors.stack import Installation
@@ -122,25 +112,7 @@ def keep_hooks() -> Installed:
     It answers nothing and blocks nothing: mocked tests that follow one another are spared the work
     of undoing every hook and putting it back.
     """
-    return install(_Nobody(), block_network=False)
-
-
-class _Nobody:
-    """The exchange that leaves every call to the others."""
-
-    def decide(self, origin: Origin) -> Decision:
-        return Decision.REFUSE
-
-    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
-        raise AssertionError("it mocks nothing")
-
-    async def handle_async(
-        self, request: HttpRequest, send: SendAsync | None = None
-    ) -> HttpResponse:
-        raise AssertionError("it mocks nothing")
-
-    def blocked(self, error: NetworkBlocked) -> None:
-        raise AssertionError("it blocks nothing")
+    return install(MocksNothing(lambda _: Decision.REFUSE), block_network=False)
 
 
 def _hook_known() -> None:

@@ -9,23 +9,14 @@ written at the end of its tear-down.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mock_mcp.errors import ConfigurationError, MockMcpError
-from mock_mcp.exchange import (
-    Decision,
-    HostRules,
-    HttpRequest,
-    HttpResponse,
-    NetworkBlocked,
-    Origin,
-    Send,
-    SendAsync,
-)
+from mock_mcp.exchange import HostRules, MocksNothing
 from mock_mcp.interceptors import Installed, install, keep_hooks
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
@@ -138,9 +129,8 @@ class MockedSession:
         if is_mocked(item):
             self._begin(item)
         elif self._blocks:
-            self._installed[item] = install(
-                _Blocked(self._settings.get("passthrough", ())), why=_NOT_MOCKED
-            )
+            rules = HostRules((), passthrough=self._settings.get("passthrough", ()))
+            self._installed[item] = install(MocksNothing(rules.decide), why=_NOT_MOCKED)
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -423,24 +413,3 @@ _NOT_MOCKED = (
     "mock its calls, or name the host in passthrough of [tool.mock-mcp] to let it reach the "
     "network."
 )
-
-
-class _Blocked:
-    """The exchange of a test that is not mocked, under ``--block-network``."""
-
-    def __init__(self, passthrough: Iterable[str]) -> None:
-        self._rules = HostRules((), passthrough=passthrough)
-
-    def decide(self, origin: Origin) -> Decision:
-        return self._rules.decide(origin)
-
-    def handle(self, request: HttpRequest, send: Send | None = None) -> HttpResponse:
-        raise AssertionError("nothing is mocked here")
-
-    async def handle_async(
-        self, request: HttpRequest, send: SendAsync | None = None
-    ) -> HttpResponse:
-        raise AssertionError("nothing is mocked here")
-
-    def blocked(self, error: NetworkBlocked) -> None:
-        """The code under test has it; the test is not mocked and may expect it."""
