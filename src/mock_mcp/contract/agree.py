@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from mock_mcp.contract.finder import Match
 
-__all__ = ["agree"]
+__all__ = ["agree", "plain"]
 
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -44,14 +44,14 @@ def agree(
         match: The operation and its path parameters.
         is_valid: Tells whether a body is valid.
     """
-    path = {_plain(name): _Text(value) for name, value in match.path_parameters.items()}
+    path = {plain(name): _Text(value) for name, value in match.path_parameters.items()}
     query = parse_qsl(request["endpoint"].partition("#")[0].partition("?")[2])
-    shared = {**{_plain(name): _Text(value) for name, value in query}, **path}
+    shared = {**{plain(name): _Text(value) for name, value in query}, **path}
     own = {**shared, **_sent(request.get("body")), **_named(match), **path}
     agreed = copy.deepcopy(data)
     for part, said in _parts(agreed, own, shared):
         for name, before in part.items():
-            value = _like(before, said.get(_plain(name), before))
+            value = _like(before, said.get(plain(name), before))
             if value == before:
                 continue
             part[name] = value
@@ -64,7 +64,7 @@ def _named(match: Match) -> dict[str, _Text]:
     """Return the value that the path ends in, under the name that its property may have."""
     last = match.operation.path.rstrip("/").rpartition("/")[2]
     value = match.path_parameters.get(last[1:-1]) if last[:1] == "{" else None
-    key = next((key for key in _KEYS if _plain(last[1:-1]).endswith(key)), None)
+    key = next((key for key in _KEYS if plain(last[1:-1]).endswith(key)), None)
     return {} if value is None or key is None else {key: _Text(value)}
 
 
@@ -74,8 +74,8 @@ def _sent(body: Any) -> dict[str, Any]:
         return {}
     form = body.get("$form")
     if isinstance(form, dict):
-        return {_plain(n): _Text(value) for n, value in form.items() if isinstance(value, str)}
-    return {_plain(name): value for name, value in body.items()}
+        return {plain(n): _Text(value) for n, value in form.items() if isinstance(value, str)}
+    return {plain(name): value for name, value in body.items()}
 
 
 def _parts(
@@ -103,6 +103,6 @@ def _like(before: Any, value: Any) -> Any:
     return str(value) if isinstance(before, str) else before
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name as it is compared: ``user_id``, ``userId`` and ``user-id`` are one."""
     return name.replace("_", "").replace("-", "").lower()

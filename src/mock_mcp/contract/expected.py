@@ -13,7 +13,7 @@ from typing import Any
 
 from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
-from mock_mcp.contract.gate import Contracts
+from mock_mcp.contract.gate import Contracts, Source
 from mock_mcp.contract.last_page import end_pages
 from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
 from mock_mcp.contract.request import read_simple
@@ -62,7 +62,11 @@ class Expected:
 
 
 def expected(
-    contracts: Contracts, request: Mapping[str, Any], *, status: int | None = None
+    contracts: Contracts,
+    request: Mapping[str, Any],
+    *,
+    status: int | None = None,
+    source: Source | None = None,
 ) -> Expected | None:
     """Return what the contract wants as the answer to a request, None when no contract applies.
 
@@ -70,12 +74,13 @@ def expected(
         contracts: The contract sources.
         request: The wire object.
         status: The status of the answer; that of success when None.
+        source: What `Contracts.resolve` has just said of the request.
 
     Raises:
         ContractDocumentError: The response's schema cannot be used.
         InvalidParams: The contract declares nothing for this status; the message says for which.
     """
-    source = contracts.resolve(request)
+    source = source or contracts.resolve(request)
     if source.match is not None:
         return _of_operation(contracts, source.match.operation, status)
     if source.schema is not None and source.document is not None:
@@ -103,14 +108,15 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     """
     call = f"{request['method']} {request['endpoint']}"
     name = call.partition("?")[0]  # a query may hold secrets
-    wanted = expected(contracts, request)
+    source = contracts.resolve(request)
+    wanted = expected(contracts, request, source=source)
     if wanted is None:
-        reason = contracts.resolve(request).reason or "no contract applies"
+        reason = source.reason or "no contract applies"
         raise CannotSample(
             f"{name} cannot be answered from a contract: {reason.removesuffix('.')}."
         )
     seed = f"{seed}/{call}"
-    match = contracts.resolve(request).match
+    match = source.match
     response = None if match is None else match.operation.response(wanted.status)
     headers = {} if response is None else _required_headers(contracts, response, seed)
     data: Any = None
@@ -122,7 +128,7 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
             headers["content-type"] = kind
     status = None if wanted.status == 200 else wanted.status
     mock = Mock(request["requestId"], data, status, headers or None)
-    verdict = contracts.check_mock(request, mock)
+    verdict = contracts.check_mock(request, mock, source)
     if verdict.violations:
         raise CannotSample(f"{name}: no valid answer was found; {verdict.violations[0].hint}")
     return mock

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mock_mcp.contract.agree import plain
+
 __all__ = ["end_pages"]
 
 _FOLLOWS = re.compile(
@@ -39,7 +41,7 @@ def end_pages(data: Any, is_valid: Callable[[Any], bool]) -> Any:
     ended = copy.deepcopy(data)
     for part in (ended, *(each for each in ended.values() if isinstance(each, dict))):
         for name, before in list(part.items()):
-            for after in _endings(name.replace("_", "").replace("-", "").lower(), before):
+            for after in _endings(plain(name), before):
                 if after is _ABSENT:
                     del part[name]
                 else:
