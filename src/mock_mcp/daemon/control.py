@@ -384,8 +384,8 @@ class Control:
                 {"requestId": r.request_id, "endpoint": r.endpoint, "method": r.method}
                 for r in requests
             ]
-        if batch.rejections:
-            info["rejections"] = batch.rejections
+        if rejections := batch.rejections:
+            info["rejections"] = rejections
         if batch.claim is not None:
             info["claim"] = ClaimInfo(
                 batch.claim.adapter_id, self._clock.unix_ms(batch.claim.deadline)
