@@ -11,6 +11,7 @@ from typing import Any
 from mock_mcp.browser import UrlMatch
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.interceptors import Installed, install, stack
+from mock_mcp.real_files import real_files
 from mock_mcp.recordings.miss import repair_of_block
 from mock_mcp.recordings.paths import locate
 from mock_mcp.runtime.project import Project
@@ -41,18 +42,18 @@ def intercept(
     Raises:
         ConfigurationError: A setting cannot be used, or the caller is not in a file.
     """
-    if file is None:
-        file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - inspect.stack() reads sources
-        if not Path(file).is_file():
-            raise ConfigurationError(
-                f"intercept is called from {file}, which is no file; name one with file=, the "
-                "recording lies beside it."
-            )
-    path = Path(file).absolute()
+    caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - inspect.stack() reads sources
     if settings.get("mode") is None:
         settings["mode"] = resolve_mode(None, asks_nobody=False)
     made = make_settings(settings)
-    project = Project.resolve(None, path)
+    with real_files():
+        if file is None and not Path(caller).is_file():
+            raise ConfigurationError(
+                f"intercept is called from {caller}, which is no file; name one with file=, the "
+                "recording lies beside it."
+            )
+        path = Path(file or caller).absolute()
+        project = Project.resolve(None, path)
     client = None
     if made.mode != "none" and made.source == "ai":
         client = LazyClient(

@@ -25,6 +25,7 @@ from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
+from mock_mcp.real_files import real_files
 from mock_mcp.recordings.miss import repair_command
 from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.responders.errors import ResponderUnusable
@@ -217,14 +218,16 @@ class MockedSession:
         if place is None:
             return (yield)
         self._finish_shared(spoiled=False)
-        self._report.known.add(place.path)
-        shared = self._shared.get(place.path)
-        if shared is None:
-            shared = self._shared[place.path] = self._make_shared(place, fixturedef, request, item)
+        with real_files():
+            path = place.path
+            self._report.known.add(path)
+            shared = self._shared.get(path)
+            if shared is None:
+                shared = self._shared[path] = self._make_shared(place, fixturedef, request, item)
         shared.holders += 1
         # Finalizers run in reverse: this one after the fixture's own, the one below before it.
         installed: list[Installed] = []
-        fixturedef.addfinalizer(lambda: self._end_fixture(place.path, installed))
+        fixturedef.addfinalizer(lambda: self._end_fixture(path, installed))
         try:
             with install(shared.scope):
                 result = yield
@@ -374,6 +377,7 @@ class MockedSession:
         typed = as_typed(config.rootpath / path, config.invocation_params.dir)
         return typed + separator + name
 
+    @real_files()
     def _finish(self, scope: Scope, *, passed: bool) -> None:
         self._report.count(scope, passed=passed)
         outcome = scope.finish(passed=passed, prune=self._report.prunes)

@@ -7,6 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mock_mcp.real_files import are_faked, real_files
+
 if TYPE_CHECKING:
     from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 
@@ -50,7 +52,8 @@ class LazyClient:
 
         Those who wait for the first connection go on in one turn of their loop: in one batch.
         """
-        if self._collectors is None or self._pid != os.getpid():
+        # Under a fake file system here: in another thread this loop's tasks would see the real one.
+        if not (self.is_connected or are_faked()):
             loop = asyncio.get_running_loop()
             connecting = self._connecting.get(loop)
             if connecting is None:
@@ -67,6 +70,7 @@ class LazyClient:
                 self._collectors[0].close()
             self._collectors = None
 
+    @real_files()
     def _connect(self) -> tuple[SyncBatchMockCollector, BatchMockCollector]:
         with self._lock:
             if self._collectors is None or self._pid != os.getpid():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.errors import ContractWarning
+from mock_mcp.real_files import real_files
 from mock_mcp.types import Mock
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Ruling(NamedTuple):
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: A document cannot be used.
         """
-        violations = self.contracts.check_request(self.wire, self.source)
+        with real_files():
+            violations = self.contracts.check_request(self.wire, self.source)
         if violations:
             Police.report(self.name, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
 
@@ -58,7 +60,8 @@ class Ruling(NamedTuple):
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: The contract cannot judge it, and the mode is ``enforce``.
         """
-        verdict = self.contracts.check_mock(self.wire, mock, self.source)
+        with real_files():
+            verdict = self.contracts.check_mock(self.wire, mock, self.source)
         chosen = mode or self.mode
         if verdict.error is not None:  # nobody judged it
             if chosen == "enforce":
@@ -71,6 +74,7 @@ class Ruling(NamedTuple):
         return verdict
 
 
+@real_files()
 def rule(police: Police, wire: Mapping[str, Any], name: str) -> Ruling | None:
     """Return what the contracts say of a call now; None when none can apply.
 
