@@ -91,6 +91,24 @@ def test_a_terminal_says_what_waits_and_what_to_do(
         assert any(re.match(r"test_app.py::test_one PASSED +\[ 66%\]", line) for line in lines)
 
 
+def test_a_test_that_changes_its_environment_is_spoken_of(
+    tests: PluginProject, assistant: ScriptedAssistant
+) -> None:
+    assistant.leave()
+    tests.write("""
+        @pytest.mark.mock_mcp
+        def test_one(monkeypatch, tmp_path):
+            for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MOCK_MCP_CACHE_DIR"):
+                monkeypatch.setenv(name, str(tmp_path))
+            assert user()
+    """)
+    with contextlib.closing(Terminal(tests)) as terminal:
+        terminal.read_until(WAITS)
+        assistant.start()
+        text = terminal.read_until(None)
+    assert "1 passed" in text
+
+
 def test_who_is_served_hears_nothing_of_a_missing_assistant(
     tests: PluginProject, cache_dir: object
 ) -> None:

@@ -53,11 +53,12 @@ class MockedSession:
         self._settings = self._project_settings()
         self._polices = Polices(self._project)
         self._run = told.get(WORKER) or uuid.uuid4().hex
+        cache_dir = _cache_dir()
         self._client = LazyClient(
             project_root=self._project.root,
             run_id=_run_id(self._run, worker),
             timeout_s=None,
-            cache_dir=_cache_dir(),
+            cache_dir=cache_dir,
         )
         self._scopes: dict[pytest.Item, Scope] = {}
         self._installed: dict[pytest.Item, Installed] = {}
@@ -76,7 +77,7 @@ class MockedSession:
         )
         self._blocks = bool(config.getoption("block_network"))
         reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
-        self._display = reporter and WaitingDisplay(reporter, self._project, self._run)
+        self._display = reporter and WaitingDisplay(reporter, self._project, self._run, cache_dir)
         self._responder: ResponderProcess | None = None
 
     def collected(self, items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any, TextIO
 
 from mock_mcp.clock import monotonic, new_event_loop
@@ -43,12 +44,16 @@ class WaitingDisplay:
         reporter: pytest's terminal reporter; made while pytest does not capture output.
         project: Whose daemon is asked.
         runs: The beginning of the ids of the runs to watch.
+        cache_dir: Where the daemon is looked for: where the client of these runs does.
     """
 
-    def __init__(self, reporter: Any, project: Project, runs: str) -> None:
+    def __init__(
+        self, reporter: Any, project: Project, runs: str, cache_dir: Path | None = None
+    ) -> None:
         self._reporter = reporter
         self._project = project
         self._runs = runs
+        self._cache_dir = cache_dir
         self._seen: dict[str, float] = {}
         self._told = 0
         self._said_nobody = False
@@ -85,7 +90,7 @@ class WaitingDisplay:
                 self._look(batches, monotonic())
 
     async def _ask(self) -> list[BatchInfo]:
-        info = find_daemon(self._project, CacheDirectory())
+        info = find_daemon(self._project, CacheDirectory(self._cache_dir))
         if info is None:
             return []
         from mock_mcp.control.client import DaemonClient
