@@ -602,6 +602,25 @@ def test_ctrl_c_while_waiting_cancels_at_the_daemon_and_ends_pytest(
 # -- The unused plugin ------------------------------------------------------------------------
 
 
+def test_a_broken_session_fixture_is_explained_once(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.fixture(scope="session")
+        def shared():
+            return user()
+
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("n", range(3))
+        def test_one(shared, n):
+            pass
+    """)
+    result = tests.run()
+    assert result.outcomes() == {"errors": 3}
+    assert result.text.count("To obtain the answer: ") == 1
+    assert result.text.count("test_app.py::test_one[0] failed with this before") == 2
+    whole = tests.run("--full-trace")
+    assert whole.text.count("To obtain the answer: ") == 3
+
+
 def test_the_unused_plugin_imports_next_to_nothing(tests: PluginProject) -> None:
     tests.write("""
         import sys

@@ -15,7 +15,7 @@ import pytest
 
 from mock_mcp.errors import MockMcpError
 
-__all__ = ["presented", "shorten", "swallowed"]
+__all__ = ["presented", "presented_again", "shorten", "swallowed"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -33,11 +33,18 @@ def presented(error: MockMcpError, root: Path) -> pytest.ExceptionInfo[BaseExcep
             kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     if kept is not None:
         return pytest.ExceptionInfo.from_exception(error.with_traceback(kept))
-    try:
-        pytest.fail(error.message, pytrace=False)
-    except pytest.fail.Exception as failed:
-        failed.__context__ = None
-        return pytest.ExceptionInfo.from_exception(failed)
+    return _told(error.message)
+
+
+def presented_again(error: MockMcpError, first: str) -> pytest.ExceptionInfo[BaseException]:
+    """Return an error as pytest shall show it where an earlier test has shown it already.
+
+    Args:
+        error: Such as that of a broken session fixture, which is raised for each of its tests.
+        first: The test whose report shows all of it.
+    """
+    said = error.message.partition("\n")[0]
+    return _told(f"{said}\n{first} failed with this before: all of it is there.")
 
 
 def shorten(report: pytest.TestReport, error: MockMcpError) -> None:
@@ -54,6 +61,14 @@ def swallowed(failures: Sequence[MockMcpError], raised: BaseException | None) ->
         shown.add(id(raised))
         raised = raised.__cause__ or raised.__context__
     return [failure for failure in failures if id(failure) not in shown]
+
+
+def _told(message: str) -> pytest.ExceptionInfo[BaseException]:
+    try:
+        pytest.fail(message, pytrace=False)
+    except pytest.fail.Exception as failed:
+        failed.__context__ = None
+        return pytest.ExceptionInfo.from_exception(failed)
 
 
 def _frames(traceback: TracebackType | None) -> list[TracebackType]:

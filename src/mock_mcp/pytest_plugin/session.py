@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -19,7 +20,7 @@ from mock_mcp.errors import ConfigurationError, MockMcpError
 from mock_mcp.exchange import HostRules, MocksNothing
 from mock_mcp.interceptors import Installed, install, keep_hooks
 from mock_mcp.pytest_plugin import WORKER, is_mocked
-from mock_mcp.pytest_plugin.failures import presented, shorten, swallowed
+from mock_mcp.pytest_plugin.failures import presented, presented_again, shorten, swallowed
 from mock_mcp.pytest_plugin.report import Report, as_typed
 from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
@@ -66,6 +67,7 @@ class MockedSession:
         self._passed: set[pytest.Item] = set()
         self._failed: set[str] = set()
         self._raised: dict[pytest.Item, BaseException] = {}
+        self._presented: WeakKeyDictionary[MockMcpError, str] = WeakKeyDictionary()
         self._shared: dict[Path, SharedScope] = {}
         self._ended: list[SharedScope] = []
         self._mocked_fixtures: set[str] = set()
@@ -202,7 +204,11 @@ class MockedSession:
             self._raised[item] = error
         whole = self._config.getoption("fulltrace", default=False)
         if isinstance(error, MockMcpError) and not whole:
-            call.excinfo = presented(error, self._config.rootpath)
+            first = self._presented.setdefault(error, item.nodeid)
+            if first == item.nodeid:
+                call.excinfo = presented(error, self._config.rootpath)
+            else:
+                call.excinfo = presented_again(error, first)
 
     # -- Fixtures that several tests share -----------------------------------------------------
 
