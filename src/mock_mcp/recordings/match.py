@@ -253,6 +253,12 @@ def _ignored(entries: Iterable[str]) -> _Ignored:
                 f"ignore: {entry!r} names no field. Write query:NAME, headers:NAME, "
                 "body:PATH.TO.FIELD, or a bare name."
             )
+        prefix, dot, rest = entry.partition(".")
+        if dot and prefix in places:  # as a miss names the fields that differ
+            raise ConfigurationError(
+                f"ignore: {entry!r} has a dot after {prefix}, where a place ends in a colon. Write "
+                f"{prefix}:{rest}, or body:{entry} for a field of that path in bodies."
+            )
         for names in places.get(place, [query, headers, body]):
             names.append(name.lower() if names is headers else name)
     paths = [[re.compile(translate(name)) for name in path.split(".")] for path in body]

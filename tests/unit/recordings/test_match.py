@@ -168,6 +168,14 @@ def test_a_setting_that_means_nothing_is_refused(options: dict[str, Any]) -> Non
         Matching(**options)
 
 
+@pytest.mark.parametrize("place", ["query", "headers", "header", "body"])
+def test_a_dot_in_place_of_the_colon_is_told(place: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{place}:a.b, or body:{place}.a.b"):
+        Matching(ignore=[f"{place}.a.b"])
+    one, other = call(body={place: {"a": 1}}), call(body={place: {"a": 2}})
+    assert same(one, other, ignore=[f"body:{place}.a"])
+
+
 def test_matching_does_not_change_the_request() -> None:
     body = msgspec.json.decode(msgspec.json.encode(BODY))
     Matching(ignore=["id", "items.*.id"]).key(call(body=body))
