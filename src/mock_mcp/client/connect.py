@@ -16,6 +16,7 @@ from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import environment
+from mock_mcp.runtime.loops import in_asyncio
 from mock_mcp.runtime.project import Project
 
 __all__ = ["ConnectOptions", "connect", "connect_sync", "is_enabled"]
@@ -59,6 +60,11 @@ class _Connecting:
     async def _connect(self) -> BatchMockCollector:
         if self._police is None:
             return BatchMockCollector(self._settings, None, None)
+        if not in_asyncio():
+            raise ConfigurationError(
+                "connect() needs asyncio, and no event loop of it runs here. Under trio call "
+                "connect_sync() and its request_mock in a thread (trio.to_thread.run_sync)."
+            )
         engine = Engine(self._settings)
         try:
             await outlive(engine.start())
@@ -138,8 +144,9 @@ def connect(**options: Unpack[ConnectOptions]) -> _Connecting:
 
     Raises:
         ConfigurationError: An option cannot be used (at the call).
-        DaemonUnreachable, DaemonStartFailed: There is no daemon and none could be started (this
-            and the others when awaited).
+        ConfigurationError: No event loop of asyncio runs, as under trio (when awaited, and so the
+            others).
+        DaemonUnreachable, DaemonStartFailed: There is no daemon and none could be started.
         VersionMismatch: The project's daemon is another implementation or revision.
         InsecurePath: The cache directory is not private.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,10 +133,13 @@ class Police:
         return self._contracts
 
     def _document(self, entry: OpenApi) -> dict[str, str]:
-        fields = dict(entry) if isinstance(entry, Mapping) else {"path": os.fspath(entry)}
-        if "path" not in fields or fields.keys() - {"path", "server"}:
+        fields: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
+        if not (_is_path(fields.get("path")) and isinstance(fields.get("server", ""), str)) or (
+            fields.keys() - {"path", "server"}
+        ):
             raise ConfigurationError(
-                f'openapi takes paths and {{"path": …, "server": …}}, not {entry!r}.'
+                'openapi takes a path, {"path": …, "server": …}, or a list of these, not '
+                f"{entry!r}."
             )
         path = Path(self._project.root, fields["path"])
         if not path.is_file():
@@ -150,9 +153,15 @@ class Police:
 def _listed(openapi: OpenApi | Sequence[OpenApi] | None) -> Sequence[OpenApi]:
     if openapi is None:
         return ()
-    if isinstance(openapi, str | os.PathLike | Mapping):
+    if isinstance(openapi, str | bytes | os.PathLike | Mapping) or not isinstance(
+        openapi, Iterable
+    ):
         return (openapi,)
     return openapi
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str)
 
 
 def _check_mode(mode: ContractMode | None) -> ContractMode | None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+import trio
 
 import mock_mcp
 from mock_mcp.client.connect import is_enabled
@@ -56,6 +57,30 @@ def test_a_setting_that_cannot_work_is_named(door, setting):
     name = next(iter(setting))
     with pytest.raises(ConfigurationError, match=name):
         door(**setting, enabled=False)
+
+
+@pytest.mark.parametrize(
+    "openapi",
+    [
+        *(3, [3], [None], b"openapi.json", [["openapi.json"]], {}, {"path": None}),
+        *({"path": "openapi.json", "server": 3}, {"path": "openapi.json", "sever": "x"}),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("door", [mock_mcp.connect, mock_mcp.connect_sync])
+def test_documents_of_the_wrong_kind_are_refused(door, project, openapi):
+    (project / "openapi.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"^openapi takes a path, .* or a list of these"):
+        door(openapi=openapi, project_root=project, enabled=True)
+
+
+def test_under_trio_it_is_said_at_once_what_works(project, cache_dir):
+    async def main():
+        async with mock_mcp.connect(enabled=True, project_root=project, cache_dir=cache_dir):
+            pass
+
+    with pytest.raises(ConfigurationError, match=r"needs asyncio.*connect_sync"):
+        trio.run(main)
 
 
 @pytest.mark.parametrize("value", [None, "", "0"])
