@@ -81,6 +81,8 @@ HISTORY_ENTRIES = 20
 """Entries kept of a batch's history: twice the claims it may have."""
 REASON_CHARS = 500
 """Length to which a reason is cut before it is kept."""
+CALL_CHARS = 80
+"""Length to which a call is cut in a message: a close reason holds 123 bytes."""
 ENDED_BATCHES = 1024
 """Ended batches remembered, so that a repeated provide gets the same answer."""
 ENDED_BYTES = 4 * 1024 * 1024
@@ -257,6 +259,15 @@ class BatchState:
             for request in requests
             if request.request_id in self.requests
         )
+
+    @property
+    def name(self) -> str:
+        """What its test asked for, as messages to the test say it."""
+        first, *others = self.wanted
+        call = f"{first.method} {first.endpoint}"
+        if len(call) > CALL_CHARS:
+            call = f"{call[: CALL_CHARS - 1]}…"
+        return f"{call} and {len(others)} more" if others else call
 
     @property
     def wanted(self) -> tuple[MockRequest, ...]:
@@ -859,8 +870,8 @@ class Broker:
             self._fail(
                 batch,
                 BatchExpired(
-                    f"Nobody answered batch {batch.id} within {minutes:g} minutes (limit "
-                    "batch_ttl_s). Is an assistant connected? `mock-mcp status` says."
+                    f"Nobody answered {batch.name} within {minutes:g} minutes (limit batch_ttl_s). "
+                    "Is an assistant connected? `mock-mcp status` says."
                 ),
             )
 
@@ -967,7 +978,7 @@ class Broker:
                 )
             )
             message = (
-                f"Batch {batch.id} was given up after {batch.claims_ended} claims that ended "
+                f"{batch.name} was given up after {batch.claims_ended} claims that ended "
                 f"without an answer ({reasons})."
             )
             self._fail(batch, BatchGivenUp(message))
