@@ -8,7 +8,6 @@ echoed unchanged are then cut out of the same bytes as `msgspec.Raw`.
 from __future__ import annotations
 
 import gc
-import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,27 +22,35 @@ encode = msgspec.json.Encoder().encode
 """Encode any value of this project as UTF-8 JSON."""
 
 _decode = msgspec.json.Decoder().decode
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _LARGE_BYTES = 256 * 1024
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 def check_depth(text: bytes, depth: int) -> None:
-    """Check how deep a JSON text nests.
+    """Check how deep a JSON text nests, as far as it is valid.
 
     Raises:
         LimitExceeded: Deeper than ``depth`` arrays and objects.
     """
-    if text.count(b"{") + text.count(b"[") <= depth:
+    if len(text) < 2 * depth:  # each level has two brackets
         return
-    brackets = _STRING.sub(b"", text).translate(_ONE_KIND, _NOT_BRACKETS)
+    brackets = _outside_strings(text).translate(_ONE_KIND, _NOT_BRACKETS)
+    if len(brackets) < 2 * depth:
+        return
     for _ in range(depth):  # each round takes away the innermost level
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
     if brackets:
         raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
+
+
+def _outside_strings(text: bytes) -> bytes:
+    """Return what of a JSON text is not in its strings."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(text.split(b'"')[::2])
 
 
 def decode(text: bytes, depth: int) -> Any:
