@@ -179,7 +179,6 @@ class BatchMockCollector(_Collector):
         try:
             return await ticket.waiter
         except asyncio.CancelledError:
-            ticket.future.cancel()
             engine.cancel(ticket)
             raise
         finally:
@@ -191,12 +190,14 @@ class BatchMockCollector(_Collector):
         Raises:
             MockMcpError: The first failure among them.
         """
-        loop = asyncio.get_running_loop()
+        loop, engine = asyncio.get_running_loop(), self._engine
+        if engine is None:
+            return
         # A request of this loop is waited for as its own coroutine does, which is then done first.
         pending = {
             ticket.waiter
             if ticket.waiter is not None and ticket.loop is loop
-            else asyncio.wrap_future(ticket.future)
+            else asyncio.wrap_future(engine.watch(ticket))
             for ticket in self._pending_now()
         }
         for waiter in pending:  # one failure is raised here; the others are their callers' matter
@@ -267,12 +268,14 @@ class SyncBatchMockCollector(_Collector):
 
     def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         debounce_s = self._settings.debounce_s
+        answer: concurrent.futures.Future[Mock] = concurrent.futures.Future()
+        ticket.watch(answer)
         engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:
-            return ticket.future.result()
+            return answer.result()
         except BaseException:
-            if not ticket.future.done():  # interrupted, by Ctrl-C for one
-                ticket.future.cancel()
+            if not answer.done():  # interrupted, by Ctrl-C for one
+                answer.cancel()
                 engine.cancel(ticket)
             raise
         finally:
@@ -284,7 +287,7 @@ class SyncBatchMockCollector(_Collector):
         Raises:
             MockMcpError: The first failure among them.
         """
-        pending = [ticket.future for ticket in self._pending_now()]
+        pending = [watcher for ticket in self._pending_now() for watcher in ticket.watchers]
         for future in concurrent.futures.as_completed(pending):
             if not future.cancelled():
                 _raise_first([future.exception()])

@@ -103,6 +103,8 @@ class Engine:
         self._settled: list[Ticket] = []  # their coroutines are woken at the end of this turn
         self._is_receiving = False
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
+        self._deadlines: dict[float, dict[Ticket, float]] = {}  # by timeout: in order of time
+        self._deadline_timer: asyncio.TimerHandle | None = None
         self._link: WebSocketLink | None = None
         self._latest: WebSocketLink | None = None  # attached or not
         self._wanted = asyncio.Event()
@@ -149,8 +151,17 @@ class Engine:
                 if len(self._inbox) == 1:
                     self._loop.call_soon_threadsafe(self._take_inbox)
                 return
-        for ticket in tickets:
-            self._fail(ticket, _closed())
+        for ticket in tickets:  # the engine's thread has ended, or will not look at them
+            ticket.settle(_closed())
+            if ticket.loop is not None:
+                _wake_in(ticket.loop, [ticket])
+
+    def watch(self, ticket: Ticket) -> concurrent.futures.Future[Mock]:
+        """Return a future that is told the outcome of a ticket which somebody else waits for."""
+        watcher: concurrent.futures.Future[Mock] = concurrent.futures.Future()
+        if not self._call(ticket.watch, watcher):
+            ticket.watch(watcher)
+        return watcher
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting for a request, here and at the daemon."""
@@ -171,9 +182,13 @@ class Engine:
         if self._latest is not None:
             self._latest.leave_to_parent()
 
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: everything has failed
+    def _call(self, function: Callable[..., None], *args: Any) -> bool:
+        """Have the thread do something; tell whether it will, or has ended, with all settled."""
+        with self._lock:
+            if self._inbox is None:
+                return False
             self._loop.call_soon_threadsafe(function, *args)
+            return True
 
     # -- The thread ------------------------------------------------------------------------------
 
@@ -192,6 +207,7 @@ class Engine:
             for tickets, _ in inbox:
                 for ticket in tickets:
                     self._fail(ticket, _closed())
+            self._loop.run_until_complete(asyncio.sleep(0))  # what was called last
             self._loop.close()
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 self._stopped.set_result(None)
@@ -211,7 +227,6 @@ class Engine:
         await asyncio.wait({connected, heartbeat})
         self._give_up(_closed())
         await self._disconnect()
-        self._wake()
 
     async def _keep_connected(self) -> None:
         """Connect, and again whenever the connection is lost.
@@ -375,7 +390,9 @@ class Engine:
             self._fail(ticket, self._failure)
             return
         if ticket.timeout_s is not None:
-            ticket.timer = self._loop.call_later(ticket.timeout_s, self._expire, ticket)
+            deadline = now + ticket.timeout_s
+            self._deadlines.setdefault(ticket.timeout_s, {})[ticket] = deadline
+            self._expire_at(deadline)
         self._batching.add(now, ticket, debounce_s)
 
     def _flush(self) -> None:
@@ -392,57 +409,64 @@ class Engine:
             if self._link is not None:
                 self._link.send_text(frame)
 
-    def _expire(self, ticket: Ticket) -> None:
-        self._cancel(ticket)
-        self._fail(
-            ticket,
-            RequestTimeout(
-                f"Nobody answered {ticket.name} within {ticket.timeout_s:g} s (timeout_s). Is an "
-                "assistant connected and asked to serve mocks? `mock-mcp doctor` checks what it "
-                "needs, `mock-mcp answer` answers by hand."
-            ),
-        )
+    def _expire_at(self, deadline: float) -> None:
+        """Have a timer then or before: one that is early only sets itself again."""
+        timer = self._deadline_timer
+        if timer is None or deadline < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._deadline_timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """Fail what has waited too long."""
+        self._deadline_timer = None
+        now = self._loop.time()
+        for same in list(self._deadlines.values()):
+            for ticket in [ticket for ticket, deadline in same.items() if deadline <= now]:
+                self._withdraw(ticket)
+                self._fail(ticket, _timeout(ticket))
+        for same in self._deadlines.values():
+            self._expire_at(next(iter(same.values())))
 
     def _cancel(self, ticket: Ticket) -> None:
-        _stop_timer(ticket)
+        self._withdraw(ticket)
+        self._settle(ticket, concurrent.futures.CancelledError())
+
+    def _withdraw(self, ticket: Ticket) -> None:
         if not self._batching.discard(ticket):
             self._send(self._session.cancel(ticket))
 
     def _answer(self, ticket: Ticket, mock: Mock) -> None:
-        _stop_timer(ticket)
         if mock.delay_ms and not ticket.keep_delay:
+            self._forget_deadline(ticket)
             self._delayed.add(ticket)
-            self._loop.call_later(mock.delay_ms / 1000, self._resolve, ticket, mock)
+            self._loop.call_later(mock.delay_ms / 1000, self._settle, ticket, mock)
         else:
-            self._resolve(ticket, mock)
-
-    def _resolve(self, ticket: Ticket, mock: Mock) -> None:
-        self._delayed.discard(ticket)
-        with contextlib.suppress(concurrent.futures.InvalidStateError):
-            ticket.future.set_result(mock)
-            self._hand_over(ticket)
+            self._settle(ticket, mock)
 
     def _fail(self, ticket: Ticket, error: MockMcpError) -> None:
-        _stop_timer(ticket)
-        # Each waiter gets an exception of its own: raising one adds a traceback to it.
-        with contextlib.suppress(concurrent.futures.InvalidStateError):
-            ticket.future.set_exception(type(error)(error.message))
-            self._hand_over(ticket)
+        # Each gets an exception of its own: raising one adds a traceback to it.
+        self._settle(ticket, type(error)(error.message))
 
-    def _hand_over(self, ticket: Ticket) -> None:
-        """Wake the coroutine that waits, together with others of its loop: waking is what costs."""
-        if ticket.loop is None:
+    def _settle(self, ticket: Ticket, outcome: Mock | BaseException) -> None:
+        if ticket.outcome is not None:
             return
-        if threading.current_thread() is self._thread and self._loop.is_running():
+        self._forget_deadline(ticket)
+        self._delayed.discard(ticket)
+        ticket.settle(outcome)
+        if ticket.loop is not None:
             if not self._settled and not self._is_receiving:
                 self._loop.call_soon(self._wake)
             self._settled.append(ticket)
-        else:
-            _wake_in(ticket.loop, [ticket])
+
+    def _forget_deadline(self, ticket: Ticket) -> None:
+        same = self._deadlines.get(ticket.timeout_s or 0.0)
+        if same is not None and same.pop(ticket, None) is not None and not same:
+            assert ticket.timeout_s is not None
+            del self._deadlines[ticket.timeout_s]
 
     def _wake(self) -> None:
-        if not self._settled:
-            return
+        """Wake the coroutines that wait, those of one loop together: waking is what costs."""
         settled, self._settled = self._settled, []
         by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         for ticket in settled:
@@ -547,20 +571,22 @@ def _wake_in(loop: asyncio.AbstractEventLoop, tickets: list[Ticket]) -> None:
 
 def _resolve_waiters(tickets: list[Ticket]) -> None:
     for ticket in tickets:
-        waiter, future = ticket.waiter, ticket.future
-        if waiter is None or waiter.done() or future.cancelled():
+        waiter, outcome = ticket.waiter, ticket.outcome
+        if waiter is None or waiter.done():
             continue
-        error = future.exception()
-        if error is None:
-            waiter.set_result(future.result())
+        if isinstance(outcome, Mock):
+            waiter.set_result(outcome)
         else:
-            waiter.set_exception(error)
+            assert outcome is not None
+            waiter.set_exception(outcome)
 
 
-def _stop_timer(ticket: Ticket) -> None:
-    if ticket.timer is not None:
-        ticket.timer.cancel()
-        ticket.timer = None
+def _timeout(ticket: Ticket) -> RequestTimeout:
+    return RequestTimeout(
+        f"Nobody answered {ticket.name} within {ticket.timeout_s:g} s (timeout_s). Is an "
+        "assistant connected and asked to serve mocks? `mock-mcp doctor` checks what it "
+        "needs, `mock-mcp answer` answers by hand."
+    )
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

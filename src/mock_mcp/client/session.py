@@ -8,8 +8,9 @@ submits them again under the same ids, so that a daemon that died has lost nothi
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -47,23 +48,23 @@ __all__ = ["Session", "Ticket"]
 class Ticket:
     """One request that waits for its mock.
 
-    ``future`` resolves to a `Mock` or fails; it may be cancelled by the one who waits. ``name`` is
-    what an error calls it; ``timeout_s`` is how long it may wait, None for ever; ``keep_delay``
-    leaves the answer's delay to the one who waits. A coroutine that waits sets ``loop`` and
-    ``waiter``, which is resolved in that loop with the future's outcome.
+    ``outcome`` is a `Mock`, or why there is none; None while it waits. A coroutine waits by
+    ``waiter``, a future of the loop ``loop`` in which it is resolved; threads wait by ``watchers``.
+    ``name`` is what an error calls it; ``timeout_s`` is how long it may wait, None for ever;
+    ``keep_delay`` leaves the answer's delay to the one who waits.
     """
 
     __slots__ = (
         "batch_id",
-        "future",
         "json",
         "keep_delay",
         "loop",
         "name",
+        "outcome",
         "request_id",
         "timeout_s",
-        "timer",
         "waiter",
+        "watchers",
     )
 
     def __init__(
@@ -80,11 +81,23 @@ class Ticket:
         self.json = json
         self.timeout_s = timeout_s
         self.keep_delay = keep_delay
-        self.future: concurrent.futures.Future[Mock] = concurrent.futures.Future()
         self.batch_id: str | None = None
-        self.timer: Any = None
+        self.outcome: Mock | BaseException | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiter: asyncio.Future[Mock] | None = None
+        self.watchers: tuple[concurrent.futures.Future[Mock], ...] = ()
+
+    def watch(self, watcher: concurrent.futures.Future[Mock]) -> None:
+        """Have a future told the outcome; only where no outcome is being given meanwhile."""
+        self.watchers += (watcher,)
+        if self.outcome is not None:
+            _tell(watcher, self.outcome)
+
+    def settle(self, outcome: Mock | BaseException) -> None:
+        """Give the outcome, and tell the watchers; the waiter is told in its loop."""
+        self.outcome = outcome
+        for watcher in self.watchers:
+            _tell(watcher, outcome)
 
 
 class Session:
@@ -244,6 +257,16 @@ class Session:
             groups[-1].append(ticket)
             room -= size
         return groups
+
+
+def _tell(watcher: concurrent.futures.Future[Mock], outcome: Mock | BaseException) -> None:
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
+        if isinstance(outcome, Mock):
+            watcher.set_result(outcome)
+        elif isinstance(outcome, concurrent.futures.CancelledError):
+            watcher.cancel()
+        else:
+            watcher.set_exception(outcome)
 
 
 def _foreign(ack: HelloAck) -> str:
