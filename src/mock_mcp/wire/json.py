@@ -35,15 +35,19 @@ def check_depth(text: bytes, depth: int) -> None:
     """
     if len(text) < 2 * depth:  # each level has two brackets
         return
-    brackets = _outside_strings(text).translate(_ONE_KIND, _NOT_BRACKETS)
-    if len(brackets) < 2 * depth:
+    if len(_brackets(text)) < 2 * depth:
         return
+    brackets = _brackets(_outside_strings(text))
     for _ in range(depth):  # each round takes away the innermost level
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
     if brackets:
         raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
+
+
+def _brackets(text: bytes) -> bytes:
+    return text.translate(_ONE_KIND, _NOT_BRACKETS)
 
 
 def _outside_strings(text: bytes) -> bytes:
