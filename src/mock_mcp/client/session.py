@@ -250,7 +250,7 @@ class Session:
         groups: list[list[Ticket]] = []
         room = 0
         for ticket in tickets:
-            size = len(bytes(ticket.json)) + 1
+            size = memoryview(ticket.json).nbytes + 1
             if size > room:
                 groups.append([])
                 room = self._limits.frame_bytes - 1024

@@ -297,12 +297,8 @@ class _Ended(msgspec.Struct, frozen=True):
     fulfilled: bool = False
     delivered: bool = False
     requests: tuple[MockRequest, ...] = ()
+    size: int = 0  # bytes of the requests
     created_at: float = 0.0
-
-    @property
-    def size(self) -> int:
-        """Bytes of the requests that are remembered."""
-        return sum(len(bytes(request.json)) for request in self.requests)
 
 
 class RunState:
@@ -1033,6 +1029,8 @@ class Broker:
         del self.runs[batch.run_id].batches[batch.id]
         fulfilled = batch.status is Status.FULFILLED
         delivered = why is _ANSWERED
+        requests = tuple(batch.requests.values()) if delivered else ()
+        size = sum([memoryview(request.json).nbytes for request in requests])
         self._ended[batch.id] = _Ended(
             batch.run_id,
             why,
@@ -1040,10 +1038,11 @@ class Broker:
             adapter_id,
             fulfilled,
             delivered,
-            tuple(batch.requests.values()) if delivered else (),
+            requests,
+            size,
             batch.created_at,
         )
-        self._ended_bytes += self._ended[batch.id].size
+        self._ended_bytes += size
         while len(self._ended) > ENDED_BATCHES or self._ended_bytes > ENDED_BYTES:
             self._ended_bytes -= self._ended.popitem(last=False)[1].size
 

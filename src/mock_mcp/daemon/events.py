@@ -7,7 +7,8 @@ always there. A watcher asks for what came after the last one it knows, and wait
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mock_mcp.core import broker
 from mock_mcp.core.broker import Effect
@@ -52,8 +53,9 @@ class RecentEvents:
         """Keep an effect."""
         self.last += 1
         adapter_id = getattr(effect, "adapter_id", "")
+        detail = _DETAILS.get(type(effect), _nothing)(effect)
         event = DaemonEvent(
-            self.last, word_of(effect), effect.run_id, effect.batch_id, adapter_id, _detail(effect)
+            self.last, word_of(effect), effect.run_id, effect.batch_id, adapter_id, detail
         )
         self._kept.append((now, event))
 
@@ -62,18 +64,22 @@ class RecentEvents:
         return [pair for pair in self._kept if pair[1].seq > seq]
 
 
-def _detail(effect: Effect) -> str:
-    match effect:
-        case broker.Submitted(requests=(first, *others)):
-            more = f" and {len(others)} more" if others else ""
-            return f"{first.method} {first.endpoint[:_URL_CHARS]}{more}"
-        case broker.Delivered():
-            return str(len(effect.mocks))
-        case broker.Reused() | broker.Cancelled():
-            return str(len(effect.request_ids))
-        case broker.Released() | broker.Rejected():
-            return effect.reason or ""
-        case broker.Failed():
-            return effect.error.code
-        case _:
-            return ""
+def _asked(effect: broker.Submitted) -> str:
+    first, more = effect.requests[0], len(effect.requests) - 1
+    others = f" and {more} more" if more else ""
+    return f"{first.method} {first.endpoint[:_URL_CHARS]}{others}"
+
+
+def _nothing(_: Effect) -> str:
+    return ""
+
+
+_DETAILS: Mapping[type[Effect], Callable[[Any], str]] = {
+    broker.Submitted: _asked,
+    broker.Reused: lambda effect: str(len(effect.request_ids)),
+    broker.Released: lambda effect: effect.reason or "",
+    broker.Rejected: lambda effect: effect.reason or "",
+    broker.Delivered: lambda effect: str(len(effect.mocks)),
+    broker.Cancelled: lambda effect: str(len(effect.request_ids)),
+    broker.Failed: lambda effect: effect.error.code,
+}

@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -69,9 +70,9 @@ class UsedByRun:
             used = UsedValues(
                 request.method,
                 request.endpoint[:_URL_CHARS],
-                dict(self._bounded(_sent(request))),
+                dict(islice(_sent(request), self._limits.used_values)),
                 mock.status or 200,
-                dict(self._bounded(_identifying(mock.data))),
+                dict(islice(_identifying(mock.data), self._limits.used_values)),
             )
             if not used.sent and not used.answer:
                 continue
@@ -90,10 +91,6 @@ class UsedByRun:
     def forget(self, run_id: str) -> None:
         """Drop what a run used; it ended."""
         self._runs.pop(run_id, None)
-
-    def _bounded(self, values: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-        for _, value in zip(range(self._limits.used_values), values, strict=False):
-            yield value
 
 
 def _sent(request: MockRequest) -> Iterator[tuple[str, Any]]:

@@ -197,7 +197,7 @@ class _RawRequests(msgspec.Struct):
 
 _decode_raw_requests = msgspec.json.Decoder(_RawRequests).decode
 _OPTIONAL = ("body", "headers", "metadata", "contract")
-_SCHEMAS = ("schema", "schemaUrl")
+_SCHEMAS = frozenset(("schema", "schemaUrl"))
 
 
 def encode_message(message: _Message) -> bytes:
@@ -278,7 +278,7 @@ def _decode_batch(text: bytes, value: dict[str, Any], limits: Limits) -> Submitt
 
 def _names_contract(request: dict[str, Any]) -> bool:
     metadata, contract = request.get("metadata"), request.get("contract")
-    return (isinstance(metadata, dict) and any(name in metadata for name in _SCHEMAS)) or (
+    return (isinstance(metadata, dict) and not _SCHEMAS.isdisjoint(metadata)) or (
         isinstance(contract, dict) and "documents" in contract
     )
 
