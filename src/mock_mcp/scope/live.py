@@ -23,10 +23,11 @@ from mock_mcp.recordings.bodies import Budget, Unusable, header_map, recorded_re
 from mock_mcp.recordings.format import RecordedInteraction, RecordedResponse
 from mock_mcp.recordings.store import RecordingFile
 from mock_mcp.scope.call import Call
+from mock_mcp.scope.ruling import Ruling, rule
 from mock_mcp.types import Mock, Violation
 
 if TYPE_CHECKING:
-    from mock_mcp.contract.gate import Contracts, Verdict
+    from mock_mcp.contract.gate import Verdict
 
 __all__ = ["ApiDrift", "LiveAnswers", "UnrecordableAnswer"]
 
@@ -117,14 +118,13 @@ class LiveAnswers:
     def _stage(self, call: Call, response: HttpResponse, police: Police) -> None:
         answer = _recorded(call, response)
         call.data = _data(answer)
-        sources = police.contracts_for(call.wire)
-        verdict = None if sources is None else _judge(call, answer, sources[0])
-        if sources is not None and verdict is not None and verdict.violations:
-            what = call.name
-            operation = verdict.operation or what
-            drift = ApiDrift(what, operation, answer.status, verdict.violations)
+        ruling = rule(police, call.wire, call.name)
+        verdict = None if ruling is None else _judge(ruling, answer)
+        if ruling is not None and verdict is not None and verdict.violations:
+            operation = verdict.operation or call.name
+            drift = ApiDrift(call.name, operation, answer.status, verdict.violations)
             self.drifts.append(drift)
-            if sources[1] == "enforce":
+            if ruling.mode == "enforce":
                 raise drift
             warnings.warn(drift.message, ContractWarning, stacklevel=_WARNED_FRAMES)
         if self._file is None:
@@ -139,11 +139,11 @@ class LiveAnswers:
             ),
             order=call.number,
             replaces=call.replaces,
-            response_headers=() if sources is None else _declared(call, answer, sources[0]),
+            response_headers=() if ruling is None else _declared(ruling, answer),
         )
-        if sources is not None and staged is not None and staged.response is not None:
-            again = _judge(call, staged.response, sources[0])
-            if again.violations and sources[1] == "enforce":
+        if ruling is not None and staged is not None and staged.response is not None:
+            again = _judge(ruling, staged.response)
+            if again.violations and ruling.mode == "enforce":
                 head = (
                     f"The real answer to {call.name} fits the contract, but as it is recorded, "
                     "without its secrets, it does not:"
@@ -171,22 +171,22 @@ def _recorded(call: Call, response: HttpResponse) -> RecordedResponse:
         ) from None
 
 
-def _judge(call: Call, answer: RecordedResponse, contracts: Contracts) -> Verdict:
+def _judge(ruling: Ruling, answer: RecordedResponse) -> Verdict:
     """Return what the contract says of an answer.
 
     Raises:
         MockMcpError: The contract cannot be used.
     """
-    mock = Mock(call.wire["requestId"], _data(answer), answer.status, answer.headers)
-    verdict = contracts.check_mock(call.wire, mock)
+    mock = Mock(ruling.wire["requestId"], _data(answer), answer.status, answer.headers)
+    verdict = ruling.verdict(mock)
     if verdict.error is not None:
         raise verdict.error
     return verdict
 
 
-def _declared(call: Call, answer: RecordedResponse, contracts: Contracts) -> Sequence[str]:
+def _declared(ruling: Ruling, answer: RecordedResponse) -> Sequence[str]:
     """Return the names of the headers that the contract declares for an answer."""
-    match = contracts.resolve(call.wire).match
+    match = ruling.source.match
     response = match and match.operation.response(answer.status)
     return [name for name, _, _ in response.headers] if response else ()
 

@@ -49,6 +49,11 @@ class Ruling(NamedTuple):
         if violations:
             Police.report(self.name, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
 
+    @real_files()
+    def verdict(self, mock: Mock) -> Verdict:
+        """Return what the contract says of an answer, and leave to the caller what it means."""
+        return self.contracts.check_mock(self.wire, mock, self.source)
+
     def check_answer(self, mock: Mock, mode: ContractMode | None = None) -> Verdict:
         """Check an answer.
 
@@ -60,8 +65,7 @@ class Ruling(NamedTuple):
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: The contract cannot judge it, and the mode is ``enforce``.
         """
-        with real_files():
-            verdict = self.contracts.check_mock(self.wire, mock, self.source)
+        verdict = self.verdict(mock)
         chosen = mode or self.mode
         if verdict.error is not None:  # nobody judged it
             if chosen == "enforce":
