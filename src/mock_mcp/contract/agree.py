@@ -7,7 +7,6 @@ taken where the answer stays valid. Nothing is added, and nothing is invented.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -32,14 +31,14 @@ class _Text(str):
 
 def agree(
     data: Any, request: Mapping[str, Any], match: Match, is_valid: Callable[[Any], bool]
-) -> Any:
-    """Return the sample with the values that the call has for its properties.
+) -> None:
+    """Give a sample, in place, the values that the call has for its properties.
 
     An object gets them all; of several values for one name that of the path counts, then that of
     the body. The items of a list get those of the path and the query.
 
     Args:
-        data: A valid body. It is not changed.
+        data: A valid body.
         request: The wire object.
         match: The operation and its path parameters.
         is_valid: Tells whether a body is valid.
@@ -48,16 +47,14 @@ def agree(
     query = parse_qsl(request["endpoint"].partition("#")[0].partition("?")[2])
     shared = {**{plain(name): _Text(value) for name, value in query}, **path}
     own = {**shared, **_sent(request.get("body")), **_named(match), **path}
-    agreed = copy.deepcopy(data)
-    for part, said in _parts(agreed, own, shared):
+    for part, said in _parts(data, own, shared):
         for name, before in part.items():
             value = _like(before, said.get(plain(name), before))
             if value == before:
                 continue
             part[name] = value
-            if not is_valid(agreed):
+            if not is_valid(data):
                 part[name] = before
-    return agreed
 
 
 def _named(match: Match) -> dict[str, _Text]:

@@ -6,6 +6,7 @@ makes such an answer from the contract alone. Both look at the same source that 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,7 +124,7 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     if wanted.media_type is not None and request["method"].upper() != "HEAD":
         kind, data = _body(wanted, wanted.media_type, seed)
         if wanted.compiled is not None and match is not None:
-            data = agree(data, request, match, wanted.compiled.is_valid)
+            agree(data, request, match, wanted.compiled.is_valid)
         if not is_json(kind) and "*" not in kind:
             headers["content-type"] = kind
     status = None if wanted.status == 200 else wanted.status
@@ -145,7 +146,9 @@ def _body(wanted: Expected, media_type: str, seed: str) -> tuple[str, Any]:
     data = sample(
         wanted.compiled.schema, seed=seed, examples=wanted.given_examples, is_valid=is_valid
     )
-    return media_type, end_pages(data, is_valid)
+    data = copy.deepcopy(data)  # it may be an example of the document
+    end_pages(data, is_valid)
+    return media_type, data
 
 
 def _required_headers(

@@ -6,7 +6,6 @@ one made-up page after another without end.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,30 +25,28 @@ _ENDS = re.compile(r"(?:is)?last(?:page)?|done|nomore")
 _COUNTS = re.compile(r"(?:total|num|number(?:of)?)pages|pagecount|lastpage")
 
 
-def end_pages(data: Any, is_valid: Callable[[Any], bool]) -> Any:
-    """Return a sample that says that no page follows, as far as it stays valid.
+def end_pages(data: Any, is_valid: Callable[[Any], bool]) -> None:
+    """Let a sample say, in place, that no page follows, as far as it stays valid.
 
     Only an answer with a list in it is a page. What says so stands beside the list or in an object
     beside it (``links``, ``meta``, ``page_info``).
 
     Args:
-        data: A valid body. It is not changed.
+        data: A valid body.
         is_valid: Tells whether a body is valid.
     """
     if not isinstance(data, dict) or not any(_lists(data)):
-        return data
-    ended = copy.deepcopy(data)
-    for part in (ended, *(each for each in ended.values() if isinstance(each, dict))):
+        return
+    for part in (data, *(each for each in data.values() if isinstance(each, dict))):
         for name, before in list(part.items()):
             for after in _endings(plain(name), before):
                 if after is _ABSENT:
                     del part[name]
                 else:
                     part[name] = after
-                if is_valid(ended):
+                if is_valid(data):
                     break
                 part[name] = before
-    return ended
 
 
 _ABSENT = object()
