@@ -1,8 +1,10 @@
-"""Numbers with the word for what they count, as every message says them."""
+"""Numbers with the word for what they count, as every message says them; names as compared."""
 
 from __future__ import annotations
 
-__all__ = ["counted", "plural"]
+from functools import lru_cache
+
+__all__ = ["counted", "plain", "plural"]
 
 
 def counted(count: int, noun: str) -> str:
@@ -13,3 +15,9 @@ def counted(count: int, noun: str) -> str:
 def plural(noun: str) -> str:
     """Return the plural of one of this project's nouns."""
     return f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+
+
+@lru_cache(maxsize=4096)
+def plain(name: str) -> str:
+    """Return a name as it is compared: ``user_id``, ``userId`` and ``User-Id`` are one."""
+    return name.replace("_", "").replace("-", "").replace(" ", "").lower()

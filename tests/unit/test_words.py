@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mock_mcp.words import counted
+from mock_mcp.words import counted, plain
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,9 @@ from mock_mcp.words import counted
 )
 def test_what_is_counted_agrees_with_its_number(count: int, noun: str, said: str) -> None:
     assert counted(count, noun) == said
+
+
+def test_names_of_one_thing_are_one_name() -> None:
+    names = ("user_id", "userId", "User-ID", "user id", "userid")
+    assert {plain(name) for name in names} == {"userid"}
+    assert plain("users_id") != plain("user_id")

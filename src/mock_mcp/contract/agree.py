@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from mock_mcp.contract.finder import Match
+from mock_mcp.words import plain
 
-__all__ = ["agree", "plain"]
+__all__ = ["agree"]
 
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -98,8 +99,3 @@ def _like(before: Any, value: Any) -> Any:
     if isinstance(before, float) and _NUMBER.fullmatch(value):
         return float(value)
     return str(value) if isinstance(before, str) else before
-
-
-def plain(name: str) -> str:
-    """Return a name as it is compared: ``user_id``, ``userId`` and ``user-id`` are one."""
-    return name.replace("_", "").replace("-", "").lower()

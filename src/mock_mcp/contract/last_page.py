@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mock_mcp.contract.agree import plain
+from mock_mcp.words import plain
 
 __all__ = ["end_pages"]
 

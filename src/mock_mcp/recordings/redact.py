@@ -16,7 +16,6 @@ import copy
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import unquote_plus
 
@@ -29,6 +28,7 @@ from mock_mcp.recordings.format import (
     RecordedResponse,
 )
 from mock_mcp.wire.json import encode
+from mock_mcp.words import plain
 
 __all__ = [
     "PLACEHOLDER",
@@ -84,19 +84,12 @@ SECRETS = (
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<lead>^|[?&])(?P<name>[^=&?#\s<>\"]+)=(?P<value>[^&#\s<>\"]*)")
 _BOUNDARY = re.compile(r";\s*boundary=(?:\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
-
-
-@lru_cache(maxsize=4096)
-def _folded(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
-
-
-_SECRETS = frozenset(map(_folded, SECRETS))
+_SECRETS = frozenset(map(plain, SECRETS))
 
 
 def is_secret(name: str) -> bool:
     """Tell whether a field of this name holds a secret, by the names known without settings."""
-    return _folded(name) in _SECRETS
+    return plain(name) in _SECRETS
 
 
 class Redaction:
@@ -119,7 +112,7 @@ class Redaction:
         response_headers: Iterable[str] = (),
         enabled: bool = True,
     ) -> None:
-        secrets = {_folded(name) for name in (*SECRETS, *names)} - {_folded(name) for name in keep}
+        secrets = {plain(name) for name in (*SECRETS, *names)} - {plain(name) for name in keep}
         self._secrets = frozenset(secrets) if enabled else frozenset()
         self._recorded = (*REQUEST_HEADERS, *request_headers)
         self._request_headers = _allowed(self._recorded)
@@ -172,7 +165,7 @@ class Redaction:
         )
 
     def _secret(self, name: str) -> bool:
-        return _folded(name) in self._secrets
+        return plain(name) in self._secrets
 
     def url(self, url: str) -> str:
         """Return a URL without the secrets in its user info and query, and without fragment."""
@@ -214,8 +207,8 @@ class Redaction:
 
         def cleaned(pair: re.Match[str]) -> str:
             name = pair["name"]
-            plain = unquote_plus(name) if "%" in name or "+" in name else name
-            if pair["value"] and self._secret(plain):
+            said = unquote_plus(name) if "%" in name or "+" in name else name
+            if pair["value"] and self._secret(said):
                 return f"{pair['lead']}{name}={PLACEHOLDER}"
             return pair[0]
 
