@@ -19,7 +19,8 @@ what was left out; `complete` false: open folds before you write. `unchecked` sa
 contract judges the answer. contractMode `warn` delivers violations, `off` checks nothing. \
 `requestViolations`: the code under test broke the contract; tell the user, and answer all the \
 same. `{"$contract": "c1"}` stands for that contract's schema, `{"$shared": "s1"}` for an entry \
-of `shared`, `{"$cut": text, "chars": n}` for a value too long to show. `attempts`, `history`: \
+of `shared`, `{"$cut": text, "chars": n}` for a value too long to show (with \
+`bytes`, binary data). `attempts`, `history`: \
 how earlier claims of the batch ended; avoid their mistakes."""
 """What `mock_mcp.serving.view` and `contracts` write into a batch, in words."""
 

@@ -3,7 +3,7 @@
 Three things keep a claim small. Contracts are condensed, each distinct one once. A value that many
 requests of a batch repeat (a schema, instructions, headers) is carried once: it moves to ``shared``
 and leaves ``{"$shared": "s1"}`` behind. And what is still too much is cut, the largest parts first
-and contracts last, and says so.
+and contracts last, and says so. Binary data tells a model nothing: its beginning and its size do.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ BRIEF_CHARS = 200
 """The same where little more than a request's name is shown."""
 VIOLATIONS = 50
 """Violations listed in one answer; the rest are counted."""
+
+BINARY_CHARS = 200
+"""Length from which binary data in a body is shown by its beginning."""
+BEGINNING_CHARS = 40
+"""That of the beginning: what identifies a kind of file, and more."""
 
 _TYPED = ("requestId", "endpoint", "method")
 _SAID = ("contract", "contractMode", "unchecked")
@@ -124,6 +129,7 @@ def batch_view(
     for inline, is_cut in ((True, False), (False, False), (False, True)):
         if contracts is not None:
             shown, views = contracts.annotate(requests, inline=inline, room=chars * 2 // 3)
+        shown = [_without_binary(item) for item in shown]
         if is_cut:
             shown = [{key: _cut(key, value) for key, value in item.items()} for item in shown]
         view = _share(shown)
@@ -238,6 +244,26 @@ def _excerpt(value: Any, chars: int = PART_CHARS) -> Any:
     if len(text) <= chars:
         return value
     return {"$cut": text[:chars], "chars": len(text)}
+
+
+def _without_binary(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request with the size of the binary data in its body in the place of the data."""
+    if "body" not in request:
+        return request
+    return {**request, "body": _sized(request["body"])}
+
+
+def _sized(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sized(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {name: _sized(part) for name, part in value.items()}
+    data = value.get("$base64")
+    if isinstance(data, str) and len(data) > BINARY_CHARS:
+        size = len(data) * 3 // 4 - data[-2:].count("=")
+        shown["$base64"] = {"$cut": data[:BEGINNING_CHARS], "bytes": size}
+    return shown
 
 
 def _share(requests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

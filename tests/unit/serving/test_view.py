@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
+
+import pytest
 
 from mock_mcp.errors import ContractViolation, LeaseEnded
 from mock_mcp.serving.text import dump
@@ -76,6 +79,26 @@ def test_what_is_too_long_is_cut_and_says_so():
     assert len(dump(view)) <= RESULT_CHARS
     assert view["requests"][0]["body"]["text"]["chars"] == 50_002
     assert view["requests"][0]["metadata"] == {"n": 0}
+
+
+@pytest.mark.parametrize("size", [299, 300, 301])
+def test_of_binary_data_the_beginning_and_the_size_are_shown(size: int):
+    data = base64.b64encode(b"\x89PNG" + bytes(size - 4)).decode()
+    part = {"name": "file", "filename": "a.png", "contentType": "image/png", "$base64": data}
+    requests = [request(1, body={"$base64": data}), request(2, body={"$multipart": [part]})]
+    cut = {"$cut": data[:40], "bytes": size}
+    first, second = batch_view(requests)["requests"]
+    assert first == {**requests[0], "body": {"$base64": cut}}
+    assert second["body"] == {"$multipart": [{**part, "$base64": cut}]}
+    assert part["$base64"] == data
+
+
+def test_what_little_binary_data_there_is_is_shown():
+    requests = [
+        request(1, body={"$base64": "AAAA" * 50}),
+        request(2, metadata={"$base64": "A" * 300}),
+    ]
+    assert batch_view(requests) == {"requests": requests}
 
 
 def test_a_huge_batch_still_names_its_requests():
