@@ -30,7 +30,8 @@ def real_files() -> Iterator[None]:
         return
     with _lock:
         _holders += 1
-        if _holders == 1 and (_paused := _patcher()) is not None:
+        if are_faked():
+            _paused = _patcher()
             _paused.pause()
     try:
         yield
@@ -38,17 +39,17 @@ def real_files() -> Iterator[None]:
         with _lock:
             _holders -= 1
             if not _holders and _paused is not None:
-                _paused.resume()
+                if _patcher() is _paused:  # else the test has taken it away meanwhile
+                    _paused.resume()
                 _paused = None
 
 
 def are_faked() -> bool:
     """Return whether a test has put a file system in the place of the real one now."""
-    return _patcher() is not None
+    return getattr(_patcher(), "is_patching", False)
 
 
 def _patcher() -> Any:
-    """Return the patcher of pyfakefs that holds now; None when none does."""
+    """Return the patcher of pyfakefs, which may be paused; None when there is none."""
     module = sys.modules.get("pyfakefs.fake_filesystem_unittest")
-    patcher = getattr(getattr(module, "Patcher", None), "PATCHER", None)
-    return patcher if getattr(patcher, "is_patching", False) else None
+    return getattr(getattr(module, "Patcher", None), "PATCHER", None)
