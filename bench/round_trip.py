@@ -1,7 +1,9 @@
 """One batch from a test to a responder in another process and back.
 
-The reference is a bare relay: the same number of bytes through a process in the middle that does
-nothing else, between the same three processes, over Unix sockets and asyncio streams.
+The reference is a relay: a process in the middle that does nothing but pass bytes, between the same
+three processes, over Unix sockets and asyncio streams. The bare relay passes the submit and the
+result, as if a responder could answer at once; the other one passes every message that the protocol
+asks for, each as large as it is: the claim, what it says, what is provided and its two receipts.
 """
 
 from __future__ import annotations
@@ -23,10 +25,30 @@ from mock_mcp.runtime.ipc import is_listening
 Target = Callable[..., None]
 METADATA = {"notes": "x" * 2000}
 WARM = 20
-SMALL, SMALL_ANSWER = 160, 90
-"""Bytes of a batch of one request, and of its result."""
-LARGE, LARGE_ANSWER = 104_000, 2500
-"""Bytes of a batch of 50 requests with 2 KB of metadata each, and of its result."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Bytes of each message of a batch; 0 where there is none."""
+
+    submit: int
+    claimed: int
+    provide: int
+    result: int
+    receipt: int = 0  # from the test
+    provided: int = 0
+    claim: int = 0
+
+    @property
+    def bare(self) -> Exchange:
+        """The two messages that would do if the responder could answer at once."""
+        return Exchange(self.submit, self.submit, self.result, self.result)
+
+
+SMALL = Exchange(207, 379, 418, 142, 94, 297, 276)
+"""A batch of one request."""
+LARGE = Exchange(104_150, 104_320, 2430, 2153, 94, 2900, 276)
+"""A batch of 50 requests with 2 KB of metadata each."""
 
 
 def rows(size: Size) -> Iterator[Row]:
@@ -36,20 +58,26 @@ def rows(size: Size) -> Iterator[Row]:
         for runs in (1, 8):
             each = max(10, rounds // runs)
             ours = through_daemon(place, runs, each, 1)
-            theirs = through_relay(runs, each, SMALL, SMALL_ANSWER)
+            bare = through_relay(runs, each, SMALL.bare)
+            every = through_relay(runs, each, SMALL)
             name = f"round trip, 1 request, runs: {runs}"
-            yield Row(name, ours.times, "bare relay", theirs.times, "ms", 3)
-            yield Row(f"{name}, time a batch", ours.overall, "relay", theirs.overall, "ms", 3)
+            yield Row(name, ours.times, "bare relay", bare.times, "ms", 3)
+            yield Row(name, ours.times, "relay of every message", every.times, "ms", 3)
+            name += ", time a batch"
+            yield Row(name, ours.overall, "bare relay", bare.overall, "ms", 3)
+            yield Row(name, ours.overall, "relay of every message", every.overall, "ms", 3)
             yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
         ours = through_daemon(place, 1, rounds, 1, target=ask_itself)
-        theirs = through_relay(1, rounds, SMALL, SMALL_ANSWER, target=exchange_with_itself)
+        bare = through_relay(1, rounds, SMALL.bare, target=exchange_with_itself)
         name = "round trip, 1 request, responder in the test's process"
-        yield Row(name, ours.times, "bare relay", theirs.times)
+        yield Row(name, ours.times, "bare relay", bare.times)
         yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
         each = size.of(150, 10)
         ours = through_daemon(place, 1, each, 50)
-        theirs = through_relay(1, each, LARGE, LARGE_ANSWER)
-        yield Row("round trip, 50 requests x 2 KB", ours.times, "bare relay", theirs.times, "ms", 3)
+        name = "round trip, 50 requests x 2 KB"
+        for label, messages in (("bare relay", LARGE.bare), ("relay of every message", LARGE)):
+            theirs = through_relay(1, each, messages)
+            yield Row(name, ours.times, label, theirs.times, "ms", 3)
         yield Row("50 x 2 KB, daemon's processor", ours.cpu, "time a batch", ours.overall)
 
 
@@ -133,31 +161,43 @@ async def repeat(
     results.put((began, time.perf_counter(), times))
 
 
-# -- The bare relay ------------------------------------------------------------------------------
+# -- The relay ------------------------------------------------------------------------------------
 
 
-def relay(path: str) -> None:
+class Pair:
+    """What the relay knows of a test and its responder."""
+
+    def __init__(self) -> None:
+        self.writers: dict[bytes, asyncio.StreamWriter] = {}
+        self.complete = asyncio.Event()
+        self.claims = asyncio.Semaphore(0)
+
+    async def join(self, side: bytes, writer: asyncio.StreamWriter) -> asyncio.StreamWriter:
+        """Add one side; return the other one."""
+        self.writers[side] = writer
+        if len(self.writers) == 2:
+            self.complete.set()
+        await self.complete.wait()
+        return self.writers[b"R" if side == b"T" else b"T"]
+
+
+def relay(path: str, messages: Exchange) -> None:
     """Join the first connection of a test with the first of the responder, and so on."""
 
     async def work() -> None:
-        waiting: dict[bytes, list[asyncio.Future[asyncio.StreamWriter]]] = {b"T": [], b"R": []}
-        numbers = {b"T": 0, b"R": 0}
-
-        def writer_of(side: bytes, number: int) -> asyncio.Future[asyncio.StreamWriter]:
-            while len(waiting[side]) <= number:
-                waiting[side].append(asyncio.get_running_loop().create_future())
-            return waiting[side][number]
+        pairs: list[Pair] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             side = await reader.read(1)
             if not side:
                 return  # it was only looked whether somebody listens
-            number = numbers[side]
-            numbers[side] += 1
-            writer_of(side, number).set_result(writer)
-            other = await writer_of(b"R" if side == b"T" else b"T", number)
-            while data := await reader.read(65536):
-                other.write(data)
+            pair = next((pair for pair in pairs if side not in pair.writers), None)
+            if pair is None:
+                pairs.append(pair := Pair())
+            other = await pair.join(side, writer)
+            of_side = pass_on_of_test if side == b"T" else pass_on_of_responder
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await of_side(pair, reader, other, messages)
 
         server = await asyncio.start_unix_server(serve, path)
         async with server:
@@ -166,75 +206,95 @@ def relay(path: str) -> None:
     asyncio.run(work())
 
 
-async def answers(path: str, request_bytes: int, answer_bytes: int) -> None:
-    """Answer every request through the relay with as many bytes as a result has."""
+async def pass_on_of_test(
+    pair: Pair, reader: asyncio.StreamReader, responder: asyncio.StreamWriter, messages: Exchange
+) -> None:
+    """Pass what a test says to its responder, if the protocol has it that has claimed."""
+    while True:
+        await reader.readexactly(messages.submit)
+        if messages.claim:
+            await pair.claims.acquire()
+        responder.write(b"x" * messages.claimed)
+        if messages.receipt:
+            await reader.readexactly(messages.receipt)
+            responder.write(b"x" * messages.provided)
+
+
+async def pass_on_of_responder(
+    pair: Pair, reader: asyncio.StreamReader, test: asyncio.StreamWriter, messages: Exchange
+) -> None:
+    """Pass what a responder says to its test."""
+    while True:
+        if messages.claim:
+            await reader.readexactly(messages.claim)
+            pair.claims.release()
+        await reader.readexactly(messages.provide)
+        test.write(b"x" * messages.result)
+
+
+async def answers(path: str, messages: Exchange) -> None:
+    """Be a responder."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"R")
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
-            await reader.readexactly(request_bytes)
-            writer.write(b"x" * answer_bytes)
+            writer.write(b"x" * messages.claim)
+            await reader.readexactly(messages.claimed)
+            writer.write(b"x" * messages.provide)
+            if messages.provided:
+                await reader.readexactly(messages.provided)
 
 
-def answer(path: str, connections: int, request_bytes: int, answer_bytes: int) -> None:
+def answer(path: str, connections: int, messages: Exchange) -> None:
     """Be the other end of the relay."""
 
     async def work() -> None:
-        each = (path, request_bytes, answer_bytes)
-        await asyncio.gather(*(answers(*each) for _ in range(connections)))
+        await asyncio.gather(*(answers(path, messages) for _ in range(connections)))
 
     asyncio.run(work())
 
 
 def through_relay(
-    connections: int,
-    rounds: int,
-    request_bytes: int,
-    answer_bytes: int,
-    target: Target | None = None,
+    connections: int, rounds: int, messages: Exchange, target: Target | None = None
 ) -> Found:
     """Do the same through a process that only passes bytes on."""
     with tempfile.TemporaryDirectory(prefix="mm") as directory, contextlib.ExitStack() as stack:
         path = str(Path(directory, "relay"))
-        stack.enter_context(process(relay, path))
+        stack.enter_context(process(relay, path, messages))
         while not is_listening(path):
             time.sleep(0.01)
         if target is None:
-            stack.enter_context(process(answer, path, connections, request_bytes, answer_bytes))
-        each = (path, rounds, request_bytes, answer_bytes)
-        return at_once(target or exchange, [each] * connections, rounds)
+            stack.enter_context(process(answer, path, connections, messages))
+        return at_once(target or exchange, [(path, rounds, messages)] * connections, rounds)
 
 
-def exchange(  # noqa: PLR0917 - what a process is given
-    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
-) -> None:
+def exchange(start: Any, results: Any, path: str, rounds: int, messages: Exchange) -> None:
     """Be one end of the relay."""
-    asyncio.run(exchanges(start, results, path, rounds, request_bytes, answer_bytes))
+    asyncio.run(exchanges(start, results, path, rounds, messages))
 
 
-def exchange_with_itself(  # noqa: PLR0917 - what a process is given
-    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
+def exchange_with_itself(
+    start: Any, results: Any, path: str, rounds: int, messages: Exchange
 ) -> None:
     """Be both ends of the relay, in one event loop."""
 
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
-            answering = tasks.create_task(answers(path, request_bytes, answer_bytes))
-            await exchanges(start, results, path, rounds, request_bytes, answer_bytes)
+            answering = tasks.create_task(answers(path, messages))
+            await exchanges(start, results, path, rounds, messages)
             answering.cancel()
 
     asyncio.run(work())
 
 
-async def exchanges(  # noqa: PLR0917 - what a process is given
-    start: Any, results: Any, path: str, rounds: int, request_bytes: int, answer_bytes: int
-) -> None:
-    """Send requests through the relay, one after another, each when the last one is answered."""
+async def exchanges(start: Any, results: Any, path: str, rounds: int, messages: Exchange) -> None:
+    """Send batches through the relay, one after another, each when the last one is answered."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"T")
 
     async def once() -> None:
-        writer.write(b"x" * request_bytes)
-        await reader.readexactly(answer_bytes)
+        writer.write(b"x" * messages.submit)
+        await reader.readexactly(messages.result)
+        writer.write(b"x" * messages.receipt)
 
     await repeat(once, start, results, rounds)
