@@ -303,17 +303,21 @@ class Engine:
         return self._session.hello(token)
 
     def receive(self, text: bytes) -> list[bytes]:
-        """Take one frame; return the frames to send, which those who got an answer need not await.
+        """Take one frame; return the frames to send before `received` is called.
 
         Raises:
             MockMcpError: As `Session.receive`.
         """
         self._is_receiving = True
-        try:
-            return self._session.receive(text)
-        finally:
-            self._is_receiving = False
-            self._wake()
+        return self._session.receive(text)
+
+    def received(self) -> None:
+        """Wake those who got an answer.
+
+        Last of all: who is woken and this thread would take the interpreter's lock from each other.
+        """
+        self._is_receiving = False
+        self._wake()
 
     @property
     def is_attached(self) -> bool:
@@ -494,15 +498,16 @@ class _Connection:
         assert self.link is not None
         try:
             frames = self._engine.receive(text)
+            if self._engine.is_attached and not self.attached.done():
+                self.attached.set_result(None)
+                self._engine.ready(self.link)
+            for frame in frames:
+                self.link.send_text(frame)
         except MockMcpError as exc:
             self._failure = exc
             self.link.abort()
-            return
-        if self._engine.is_attached and not self.attached.done():
-            self.attached.set_result(None)
-            self._engine.ready(self.link)
-        for frame in frames:
-            self.link.send_text(frame)
+        finally:
+            self._engine.received()
 
     def on_binary(self) -> None:
         """Ignore it: the daemon sends none."""
