@@ -27,6 +27,7 @@ from mock_mcp.errors import (
     error_from_rpc,
 )
 from mock_mcp.runtime.ipc import connect_ipc
+from mock_mcp.runtime.receiving import ReceivingProtocol
 from mock_mcp.types import (
     BatchInfo,
     Claim,
@@ -92,7 +93,7 @@ class _Lease(msgspec.Struct, rename="camel"):
 _CLAIM_OR_NONE: Any = Claim | None
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(ReceivingProtocol):
     """One HTTP/1.1 connection with at most one exchange under way."""
 
     def __init__(self) -> None:

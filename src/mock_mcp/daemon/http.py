@@ -30,6 +30,7 @@ from mock_mcp.errors import (
     Unauthorized,
 )
 from mock_mcp.limits import Limits
+from mock_mcp.runtime.receiving import ReceivingProtocol
 from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.wire.control import (
     TOKEN_HEADER,
@@ -81,7 +82,7 @@ class _Request:
         self.refusal: tuple[int, MockMcpError] | None = None
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(ReceivingProtocol):
     """Serve one connection.
 
     Args:

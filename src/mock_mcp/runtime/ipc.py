@@ -32,7 +32,7 @@ __all__ = [
     "is_listening",
 ]
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _NOT_RUNNING = (errno.ENOENT, errno.ECONNREFUSED)
 _PROBE_TIMEOUT_S = 1.0
@@ -221,7 +221,7 @@ class IpcServer:
         path: Where to listen.
     """
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol], path: str) -> None:
+    def __init__(self, factory: Callable[[], asyncio.BaseProtocol], path: str) -> None:
         self._factory = factory
         self.path = path
         self._server: asyncio.Server | None = None

@@ -19,6 +19,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 
+from mock_mcp.runtime.receiving import ReceivingProtocol
+
 __all__ = ["ABNORMAL", "WebSocketHandler", "WebSocketLink", "reason_text"]
 
 ABNORMAL = 1006
@@ -62,7 +64,7 @@ def reason_text(reason: str) -> str:
     return reason.encode()[:_REASON_BYTES].decode("utf-8", "ignore")
 
 
-class WebSocketLink(asyncio.Protocol):
+class WebSocketLink(ReceivingProtocol):
     """One end of a WebSocket connection.
 
     Args:
