@@ -11,10 +11,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["are_faked", "real_files"]
+__all__ = ["are_faked", "on_real_files", "real_files"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _lock = threading.Lock()
 _holders = 0
@@ -23,7 +27,7 @@ _paused: Any = None
 
 @contextlib.contextmanager
 def real_files() -> Iterator[None]:
-    """See the real files in a ``with`` statement, or in the function that this decorates."""
+    """See the real files in a ``with`` statement."""
     global _holders, _paused  # noqa: PLW0603 - as there is one file system
     if "pyfakefs" not in sys.modules:
         yield
@@ -42,6 +46,19 @@ def real_files() -> Iterator[None]:
                 if _patcher() is _paused:  # else the test has taken it away meanwhile
                     _paused.resume()
                 _paused = None
+
+
+def on_real_files(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function see the real files; without fake ones it costs next to nothing."""
+
+    @wraps(function)
+    def seeing(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "pyfakefs" not in sys.modules:
+            return function(*args, **kwargs)
+        with real_files():
+            return function(*args, **kwargs)
+
+    return seeing
 
 
 def are_faked() -> bool:

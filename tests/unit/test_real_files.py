@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from pyfakefs.fake_filesystem_unittest import Patcher
 
-from mock_mcp.real_files import are_faked, real_files
+from mock_mcp.real_files import are_faked, on_real_files, real_files
 
 
 def is_real() -> bool:
@@ -52,4 +52,15 @@ def test_a_pause_of_the_test_s_own_goes_on() -> None:
             assert is_real()
         assert is_real()
         patcher.resume()
+        assert not is_real()
+
+
+def test_a_function_sees_them_and_the_test_does_not() -> None:
+    @on_real_files
+    def look(*, unlike: bool) -> bool:
+        return is_real() is not unlike
+
+    assert look(unlike=False)
+    with Patcher():
+        assert look(unlike=False)
         assert not is_real()

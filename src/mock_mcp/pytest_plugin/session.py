@@ -26,7 +26,7 @@ from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import project_settings, settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
-from mock_mcp.real_files import real_files
+from mock_mcp.real_files import on_real_files, real_files
 from mock_mcp.recordings.miss import repair_command
 from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.responders.errors import ResponderUnusable
@@ -384,7 +384,7 @@ class MockedSession:
         typed = as_typed(config.rootpath / path, config.invocation_params.dir)
         return typed + separator + name
 
-    @real_files()
+    @on_real_files
     def _finish(self, scope: Scope, *, passed: bool) -> None:
         self._report.count(scope, passed=passed)
         outcome = scope.finish(passed=passed, prune=self._report.prunes)

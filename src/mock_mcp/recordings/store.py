@@ -28,7 +28,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from mock_mcp.errors import ConfigurationError
-from mock_mcp.real_files import real_files
+from mock_mcp.real_files import on_real_files
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import (
     SIDECAR_BYTES,
@@ -130,12 +130,12 @@ class RecordingFile:
 
     # -- Replay -------------------------------------------------------------------------------
 
-    @real_files()
+    @on_real_files
     def exists(self) -> bool:
         """Return whether there is a recording."""
         return os.path.isfile(self._name)  # noqa: PTH113 - asked for every test
 
-    @real_files()
+    @on_real_files
     def find(self, request: RecordedRequest) -> RecordedInteraction | None:
         """Return the next unused interaction that answers a request, and mark it used.
 
@@ -166,7 +166,7 @@ class RecordingFile:
                     return found
         return None
 
-    @real_files()
+    @on_real_files
     def recorded(self) -> list[Recorded]:
         """Return the old file's interactions, in order.
 
@@ -182,7 +182,7 @@ class RecordingFile:
 
     # -- Recording ----------------------------------------------------------------------------
 
-    @real_files()
+    @on_real_files
     def stage(
         self,
         interaction: RecordedInteraction,
@@ -244,7 +244,7 @@ class RecordingFile:
         with self._lock:
             self._staged.clear()
 
-    @real_files()
+    @on_real_files
     def promote(self, keep: Keep = "all") -> Promoted:
         """Write what is staged, together with what is kept of the old recording; ends this run.
 

@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mock_mcp.real_files import are_faked, real_files
+from mock_mcp.real_files import are_faked, on_real_files
 
 if TYPE_CHECKING:
     from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
@@ -70,7 +70,7 @@ class LazyClient:
                 self._collectors[0].close()
             self._collectors = None
 
-    @real_files()
+    @on_real_files
     def _connect(self) -> tuple[SyncBatchMockCollector, BatchMockCollector]:
         with self._lock:
             if self._collectors is None or self._pid != os.getpid():

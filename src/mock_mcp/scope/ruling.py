@@ -7,13 +7,13 @@ they are then: it has a ruling of its own.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.errors import ContractWarning
-from mock_mcp.real_files import real_files
-from mock_mcp.types import Mock
+from mock_mcp.real_files import on_real_files
+from mock_mcp.types import Mock, Violation
 
 if TYPE_CHECKING:
     from mock_mcp.contract.gate import Contracts, Source, Verdict
@@ -44,12 +44,14 @@ class Ruling(NamedTuple):
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
             MockMcpError: A document cannot be used.
         """
-        with real_files():
-            violations = self.contracts.check_request(self.wire, self.source)
-        if violations:
+        if violations := self._violations():
             Police.report(self.name, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
 
-    @real_files()
+    @on_real_files
+    def _violations(self) -> Sequence[Violation]:
+        return self.contracts.check_request(self.wire, self.source)
+
+    @on_real_files
     def verdict(self, mock: Mock) -> Verdict:
         """Return what the contract says of an answer, and leave to the caller what it means."""
         return self.contracts.check_mock(self.wire, mock, self.source)
@@ -78,7 +80,7 @@ class Ruling(NamedTuple):
         return verdict
 
 
-@real_files()
+@on_real_files
 def rule(police: Police, wire: Mapping[str, Any], name: str) -> Ruling | None:
     """Return what the contracts say of a call now; None when none can apply.
 

@@ -42,7 +42,7 @@ from mock_mcp.exchange import (
     decode_body,
 )
 from mock_mcp.limits import SAMPLES
-from mock_mcp.real_files import real_files
+from mock_mcp.real_files import on_real_files
 from mock_mcp.recordings.format import (
     RecordedInteraction,
     RecordedRequest,
@@ -517,7 +517,7 @@ class Scope:
             )
         return self._assistant
 
-    @real_files()
+    @on_real_files
     def _sample(self, call: Call) -> Mock:
         from mock_mcp.contract.expected import sample_mock
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.exchange import HostRules
-from mock_mcp.real_files import real_files
+from mock_mcp.real_files import on_real_files
 from mock_mcp.recordings.match import Matching
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.runtime.project import Project
@@ -70,7 +70,7 @@ class Polices:
         self._cache_dir = cache_dir
         self._made: dict[tuple[ContractMode | None, str], Police] = {}
 
-    @real_files()
+    @on_real_files
     def get(self, openapi: Sequence[OpenApi], mode: ContractMode | None) -> Police:
         """Return who judges by these documents beside the project's.
 
