@@ -48,7 +48,7 @@ class TestMeta(_Value, frozen=True):
     test_name: str | None = None
 
 
-class MockRequest(_Value, frozen=True):
+class MockRequest(_Value, frozen=True, gc=False):
     """One intercepted HTTP request that waits for a mock.
 
     ``json`` is the request object exactly as the test sent it, unknown keys included (DESIGN

@@ -6,6 +6,7 @@ optional everywhere, so that older peers are understood; a null on input means a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -268,7 +269,7 @@ def _decode_batch(text: bytes, value: dict[str, Any], limits: Limits) -> Submitt
             MockRequest(
                 typed.request_id,
                 typed.endpoint,
-                typed.method,
+                sys.intern(typed.method),  # very many may be parked
                 _without_nulls(request, raw),
                 _names_contract(request),
             )
