@@ -173,9 +173,9 @@ class BatchMockCollector(_Collector):
         return await self._wait(*self._ticket(request, timeout_s, is_policed=True))
 
     async def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
-        ticket.loop = asyncio.get_running_loop()
-        ticket.waiter = ticket.loop.create_future()
-        self._collect(engine, ticket)
+        ticket.loop = loop = asyncio.get_running_loop()
+        ticket.waiter = loop.create_future()
+        self._collect(engine, ticket, loop)
         try:
             return await ticket.waiter
         except asyncio.CancelledError:
@@ -223,9 +223,8 @@ class BatchMockCollector(_Collector):
     ) -> None:
         await self.close()
 
-    def _collect(self, engine: Engine, ticket: Ticket) -> None:
+    def _collect(self, engine: Engine, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the ticket over at the end of this turn of the loop, with the others of it."""
-        loop = asyncio.get_running_loop()
         turn = self._turns.get(loop)
         if turn is None:
             turn = self._turns[loop] = []
