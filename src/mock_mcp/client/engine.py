@@ -179,6 +179,7 @@ class Engine:
 
     def leave_to_parent(self) -> None:
         """Let go, in a fork, of the connection: a run ends with its process, not with its forks."""
+        self._lock = threading.Lock()  # a thread that is not here may have held it
         if self._latest is not None:
             self._latest.leave_to_parent()
 
@@ -378,7 +379,9 @@ class Engine:
 
     def _take_inbox(self) -> None:
         with self._lock:
-            inbox, self._inbox = self._inbox or [], []
+            if self._inbox is None:  # the end came first, and has settled what was in it
+                return
+            inbox, self._inbox = self._inbox, []
         now = self._loop.time()
         for tickets, debounce_s in inbox:
             for ticket in tickets:
