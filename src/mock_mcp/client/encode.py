@@ -6,7 +6,6 @@ out, with one warning that names every path, because a mock can still be written
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import warnings
@@ -21,8 +20,7 @@ from mock_mcp.wire.json import check_depth
 
 __all__ = ["encode_request", "is_utf8"]
 
-_strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_fast, _read = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DROPPED: Any = object()
 _PATHS_SHOWN = 10
 _FRAME_DEPTH = 2
@@ -50,11 +48,11 @@ def encode_request(
     present = {name: value for name, value in fields.items() if value is not None}
     depth = limits.depth - _FRAME_DEPTH
     try:
-        text = _encode(present)
+        text = _encode(present).encode()
     except (TypeError, ValueError, RecursionError):
         dropped: list[str] = []
         present = _clean(present, "", dropped, depth, ())
-        text = _encode(present)
+        text = _encode(present).encode()
         if dropped:
             shown = ", ".join(dropped[:_PATHS_SHOWN])
             more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
@@ -71,20 +69,6 @@ def encode_request(
             "(limit frame_bytes); send less of its body or metadata."
         )
     return present, msgspec.Raw(text)
-
-
-def _encode(value: Any) -> bytes:
-    """Encode JSON.
-
-    Raises:
-        TypeError, ValueError, RecursionError: It is not JSON.
-    """
-    # The fast encoder also makes JSON of what is none, such as bytes and NaN: that reads otherwise.
-    with contextlib.suppress(TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        text = _fast(value)
-        if _read(text) == value:
-            return text
-    return _strict(value).encode()
 
 
 def _clean(value: Any, path: str, dropped: list[str], depth: int, around: tuple[int, ...]) -> Any:
