@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import httptools
 import msgspec
@@ -107,8 +107,7 @@ class _Connection(ReceivingProtocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its classes
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

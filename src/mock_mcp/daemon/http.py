@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from websockets.server import ServerProtocol
@@ -126,14 +126,14 @@ class HttpConnection(ReceivingProtocol):
     # -- What asyncio calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        refusal = self._on_made(transport)
+        made = cast("asyncio.Transport", transport)  # uvloop's is none by its classes
+        self._transport = made
+        refusal = self._on_made(made)
         if refusal is not None:
             self._give_up(503, refusal)
             return
         self._handshake_timer = asyncio.get_running_loop().call_later(
-            self._limits.handshake_timeout_s, transport.abort
+            self._limits.handshake_timeout_s, made.abort
         )
 
     def connection_lost(self, exc: Exception | None) -> None:

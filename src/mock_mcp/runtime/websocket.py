@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from typing import Protocol as Interface
+from typing import cast
 
 from websockets.exceptions import InvalidState, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -155,8 +156,7 @@ class WebSocketLink(ReceivingProtocol):
     # -- What asyncio calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its classes
         self._flush()
 
     def data_received(self, data: bytes) -> None:
