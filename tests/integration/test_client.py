@@ -19,6 +19,7 @@ import anyio
 import pytest
 
 import mock_mcp
+from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import (
     BatchExpired,
     BatchGivenUp,
@@ -371,7 +372,7 @@ async def test_a_failing_task_group_cancels_its_requests(connect, responder):
 
 
 @on_loop
-@pytest.mark.parametrize("timeout_s", ["5", 0, -1, float("nan")])
+@pytest.mark.parametrize("timeout_s", ["5", 0, -1, float("nan"), 10**400])
 async def test_a_wrong_timeout_harms_nobody_else(connect, served, timeout_s):
     async with connect() as client:
         wrong, right = await asyncio.wait_for(
@@ -881,3 +882,37 @@ def test_waiting_for_the_parents_requests_in_a_fork_does_not_hang(script, daemon
     """)
     assert process.line() == "0"
     assert process.end()[0] == 0
+
+
+# -- Loops of all kinds ------------------------------------------------------------------------
+
+
+@on_loop
+async def test_a_request_of_a_loop_that_was_closed_is_not_waited_for(connect, daemon):
+    async with connect(timeout_s=NOBODY_S) as client:
+
+        def abandon() -> None:
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(client.request_mock("/abandoned"))
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+            task._log_destroy_pending = False
+
+        await asyncio.to_thread(abandon)
+        await client.wait_for_pending_requests()
+
+
+def test_a_client_under_uvloop(connect, served, monkeypatch):
+    uvloop = pytest.importorskip("uvloop")
+    monkeypatch.setattr("mock_mcp.client.engine.new_event_loop", uvloop.new_event_loop)
+    long = "x" * 700_000  # more than one read
+
+    async def ask() -> None:
+        async with connect() as client, DaemonClient.of(served.info) as control:
+            asked = [client.request_mock(f"/{n}", body=long) for n in range(3)]
+            answers = await asyncio.gather(*asked)
+            assert [mock.data for mock in answers] == ["/0", "/1", "/2"]
+            assert (await control.get_status()).runs == 1
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())

@@ -616,3 +616,44 @@ async def test_connecting_many_times_leaves_no_threads_or_descriptors(connect, d
 
 def count_of_descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
+
+
+# -- The process has little left ---------------------------------------------------------------
+
+
+@on_loop
+async def test_a_thread_that_dies_ends_every_wait(connect, daemon, monkeypatch, caplog):
+    async def broken() -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with connect() as client, respond_to(daemon.info) as responder:
+
+        async def is_held_back() -> bool:
+            return bool(client._engine._delayed)
+
+        delayed = asyncio.create_task(client.request_mock("/delayed"))
+        await responder.provide(await responder.claim(), delay_ms=600_000)
+        await until(is_held_back)
+        monkeypatch.setattr(client._engine, "_connect", broken)
+        waiting = asyncio.create_task(client.request_mock("/waiting"))
+        await responder.claim()
+        client._engine._loop.call_soon_threadsafe(client._engine._link.abort)
+        done, _ = await asyncio.wait({delayed, waiting}, timeout=HANG_S)
+    assert done == {delayed, waiting}
+    assert isinstance(delayed.exception(), ClientClosed)
+    assert isinstance(waiting.exception(), DaemonUnreachable)
+    assert "the client's thread failed" in caplog.text
+    caplog.clear()
+
+
+def test_a_client_whose_thread_cannot_start_says_so(connect_sync, monkeypatch):
+    start = threading.Thread.start
+
+    def only_others(thread: threading.Thread) -> None:
+        if thread.name == "mock-mcp-client":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_others)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        connect_sync()

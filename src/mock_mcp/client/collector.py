@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mock_mcp.client.encode import encode_request, is_utf8
-from mock_mcp.client.engine import Engine, Settings, outlive
+from mock_mcp.client.engine import Engine, Settings, is_duration, outlive
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
 from mock_mcp.errors import ClientClosed, ForkedClient, InvalidParams, MockMcpDisabled
@@ -84,9 +84,9 @@ class _Collector:
             raise ClientClosed("The client is closed; connect again to request mocks.")
         if timeout_s is _UNSET:
             timeout_s = self._settings.timeout_s
-        elif timeout_s is not None and not _is_duration(timeout_s):
+        elif timeout_s is not None and not is_duration(timeout_s):
             raise InvalidParams(
-                f"timeout_s must be a positive number of seconds or None, not {timeout_s!r}."
+                f"timeout_s must be a positive number of seconds or None, not {timeout_s!r:.80}."
             )
         request_id = engine.next_request_id()
         clean, json = encode_request(
@@ -114,6 +114,9 @@ class _Collector:
     def _pending_now(self) -> list[Ticket]:
         self._check_process()
         with self._pending_lock:
+            for ticket in list(self._pending.values()):
+                if ticket.loop is not None and ticket.loop.is_closed():
+                    del self._pending[ticket.request_id]  # its coroutine will never say so
             return list(self._pending.values())
 
 
@@ -269,12 +272,11 @@ class SyncBatchMockCollector(_Collector):
         debounce_s = self._settings.debounce_s
         answer: concurrent.futures.Future[Mock] = concurrent.futures.Future()
         ticket.watch(answer)
-        engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
         try:
+            engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
             return answer.result()
         except BaseException:
             if not answer.done():  # interrupted, by Ctrl-C for one
-                answer.cancel()
                 engine.cancel(ticket)
             raise
         finally:
@@ -307,10 +309,6 @@ class SyncBatchMockCollector(_Collector):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")
 
 
 def _raise_first(errors: Iterable[BaseException | None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 from mock_mcp.client.encode import is_utf8
-from mock_mcp.client.engine import Engine, Settings, outlive
+from mock_mcp.client.engine import Engine, Settings, is_duration, outlive
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
@@ -186,8 +186,10 @@ def _settings(options: ConnectOptions) -> tuple[Settings, Police | None]:
         raise ConfigurationError(f"run_id must be text of 1 to {limits.id_chars} characters.")
     for name in ("timeout_s", "connect_timeout_s", "heartbeat_s"):
         value = getattr(settings, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigurationError(f"{name} must be a positive number of seconds, got {value!r}.")
+        if value is not None and not is_duration(value):
+            raise ConfigurationError(
+                f"{name} must be a positive number of seconds, got {value!r:.80}."
+            )
     if settings.debounce_s is not None and not 0 <= settings.debounce_s <= 60:
         raise ConfigurationError("debounce_s must be a number of seconds from 0 to 60.")
     if not 1 <= settings.max_batch_size <= limits.batch_requests:

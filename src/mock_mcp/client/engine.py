@@ -47,13 +47,14 @@ from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import Mock, TestMeta
 from mock_mcp.wire.channel import CloseReason, Heartbeat, encode_message
 
-__all__ = ["Engine", "Settings", "outlive"]
+__all__ = ["Engine", "Settings", "is_duration", "outlive"]
 
 _URI = parse_uri("ws://mock-mcp/test")
 _RETRY_S = (0.02, 1.0)
 """Pause before the first and the last retries of a reconnect; it doubles between them."""
 _CLOSE_S = 1.0
 """How long closing waits for the daemon to take the last frames."""
+_LONGEST_S = 1e9
 _CLEAN = (1000, 1001)
 _TOO_BIG = 1009
 _REFUSED = 1008
@@ -129,8 +130,18 @@ class Engine:
     # -- What other threads call -----------------------------------------------------------------
 
     def start(self) -> concurrent.futures.Future[None]:
-        """Connect, starting the daemon if none runs; the future says when, or why not."""
-        self._thread.start()
+        """Connect, starting the daemon if none runs; the future says when, or why not.
+
+        Raises:
+            RuntimeError: The process may have no more threads; the engine has ended.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._inbox = None
+            self._loop.close()
+            self._stopped.set_result(None)
+            raise
         _engines.add(self)
         return self._started
 
@@ -147,9 +158,9 @@ class Engine:
         """Queue requests; they leave together with others within ``debounce_s``."""
         with self._lock:
             if self._inbox is not None:
-                self._inbox.append((tickets, debounce_s))
-                if len(self._inbox) == 1:
+                if not self._inbox:  # before it is filled: an interrupt may come between the two
                     self._loop.call_soon_threadsafe(self._take_inbox)
+                self._inbox.append((tickets, debounce_s))
                 return
         for ticket in tickets:  # the engine's thread has ended, or will not look at them
             ticket.settle(_closed())
@@ -208,6 +219,8 @@ class Engine:
             for tickets, _ in inbox:
                 for ticket in tickets:
                     self._fail(ticket, _closed())
+            for ticket in list(self._delayed):  # no timer of this loop will end their delay
+                self._fail(ticket, _closed())
             self._loop.run_until_complete(asyncio.sleep(0))  # what was called last
             self._loop.close()
             with contextlib.suppress(concurrent.futures.InvalidStateError):
@@ -217,15 +230,18 @@ class Engine:
         closing = self._loop.create_task(self._closing.wait())
         heartbeat = self._loop.create_task(self._beat())
         connected = self._loop.create_task(self._keep_connected())
-        await asyncio.wait({closing, connected}, return_when=asyncio.FIRST_COMPLETED)
-        if connected.done() and isinstance(error := connected.exception(), MockMcpError):
-            self._give_up(error)
-            await closing  # what is asked from now on fails with the same error
-        elif connected.done() and error is not None:
-            raise error
-        connected.cancel()
-        heartbeat.cancel()
-        await asyncio.wait({connected, heartbeat})
+        try:
+            await asyncio.wait({closing, connected}, return_when=asyncio.FIRST_COMPLETED)
+            if connected.done() and isinstance(error := connected.exception(), MockMcpError):
+                self._give_up(error)
+                await closing  # what is asked from now on fails with the same error
+            elif connected.done() and error is not None:
+                raise error
+        finally:
+            tasks = {closing, heartbeat, connected}
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         self._give_up(_closed())
         await self._disconnect()
 
@@ -393,6 +409,8 @@ class Engine:
                 self._flush_timer = self._loop.call_at(due_at, self._flush)
 
     def _add(self, now: float, ticket: Ticket, debounce_s: float) -> None:
+        if ticket.outcome is not None:  # cancelled before it came here
+            return
         if self._failure is not None:
             self._fail(ticket, self._failure)
             return
@@ -532,6 +550,11 @@ class _Connection:
         else:
             self.attached.set_exception(error or _refusal(code, reason))
             self.attached.exception()  # retrieved, in case nobody waits any more
+
+
+def is_duration(value: object) -> bool:
+    """Tell whether somebody can wait that many seconds: clocks cannot add any number."""
+    return isinstance(value, int | float) and 0 < value <= _LONGEST_S
 
 
 async def outlive(future: concurrent.futures.Future[None]) -> None:

@@ -264,7 +264,8 @@ def _tell(watcher: concurrent.futures.Future[Mock], outcome: Mock | BaseExceptio
         if isinstance(outcome, Mock):
             watcher.set_result(outcome)
         elif isinstance(outcome, concurrent.futures.CancelledError):
-            watcher.cancel()
+            if watcher.cancel():
+                watcher.set_running_or_notify_cancel()  # as_completed counts it only then
         else:
             watcher.set_exception(outcome)
 

@@ -31,6 +31,7 @@ def test_the_environment_decides(monkeypatch, value, enabled):
         {"timeout_s": -1},
         {"timeout_s": float("nan")},
         {"timeout_s": float("inf")},
+        {"timeout_s": 10**400},
         {"connect_timeout_s": 0},
         {"heartbeat_s": 0},
         {"debounce_s": -0.1},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 
 import msgspec
@@ -70,3 +71,22 @@ def test_who_watches_after_the_end_is_told(ended):
 def test_stopping_twice_is_harmless(ended):
     assert ended.stop().result(10) is None
     assert ended.stop().result(10) is None
+
+
+def test_who_waits_for_all_sees_one_that_is_cancelled():
+    cancelled, watcher = ticket("cancelled"), concurrent.futures.Future()
+    cancelled.watch(watcher)
+    cancelled.settle(concurrent.futures.CancelledError())
+    assert list(concurrent.futures.as_completed([watcher], timeout=10)) == [watcher]
+    assert watcher.cancelled()
+
+
+def test_what_is_cancelled_before_it_comes_is_not_asked_for():
+    engine = Engine(Settings(run_id="r", timeout_s=None))
+    early = ticket("early")
+    early.timeout_s = 60.0
+    engine._cancel(early)
+    engine._add(0.0, early, 0.0)
+    assert engine._batching.take() == []
+    assert engine._deadlines == {}
+    engine._loop.close()
