@@ -8,6 +8,7 @@ echoed unchanged are then cut out of the same bytes as `msgspec.Raw`.
 from __future__ import annotations
 
 import gc
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +25,10 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _LARGE_BYTES = 256 * 1024
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_ROUNDS = 16
+"""Levels that are taken away one by one; deeper ones, which are rare, are counted in one pass."""
+_STEP = ((ord("[") + ord("]")) // 2).__sub__
+"""1 for a bracket that opens, -1 for one that closes."""
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
@@ -38,11 +43,12 @@ def check_depth(text: bytes, depth: int) -> None:
     if len(_brackets(text)) < 2 * depth:
         return
     brackets = _brackets(_outside_strings(text))
-    for _ in range(depth):  # each round takes away the innermost level
+    rounds = min(depth, _ROUNDS)
+    for _ in range(rounds):  # each takes away the innermost level
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
-    if brackets:
+    if brackets and max(accumulate(map(_STEP, brackets))) > depth - rounds:
         raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
 
 

@@ -118,6 +118,16 @@ def test_depth_of_any_value(value: Any, depth: int, escape: bool) -> None:
         assert decode(text, depth) == value
 
 
+@pytest.mark.parametrize("levels", [1, 15, 16, 17, 100])
+@pytest.mark.parametrize("beside", [1, 300])
+def test_depth_of_towers(levels: int, beside: int) -> None:
+    tower = "[" * levels + '"[{"' + "]" * levels
+    text = f"[{','.join([tower, '[]'] * beside)}]".encode()
+    check_depth(text, levels + 1)
+    with pytest.raises(LimitExceeded):
+        check_depth(text, levels)
+
+
 def test_convert_names_the_field() -> None:
     with pytest.raises(InvalidMessage, match=r"\$\.size"):
         convert({"name": "a", "size": "big"}, Thing)
