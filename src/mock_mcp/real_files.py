@@ -29,9 +29,6 @@ _paused: Any = None
 def real_files() -> Iterator[None]:
     """See the real files in a ``with`` statement."""
     global _holders, _paused  # noqa: PLW0603 - as there is one file system
-    if "pyfakefs" not in sys.modules:
-        yield
-        return
     with _lock:
         _holders += 1
         if are_faked():

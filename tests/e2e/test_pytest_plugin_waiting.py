@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from support.plugin import PluginProject, ScriptedAssistant, assistant, tests
+from support.plugin import ELSEWHERE, PluginProject, ScriptedAssistant, assistant, tests
 from support.ws import HANG_S, eventually
 
 pytest_plugins = ["pytester"]
@@ -95,13 +95,7 @@ def test_a_test_that_changes_its_environment_is_spoken_of(
     tests: PluginProject, assistant: ScriptedAssistant
 ) -> None:
     assistant.leave()
-    tests.write("""
-        @pytest.mark.mock_mcp
-        def test_one(monkeypatch, tmp_path):
-            for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MOCK_MCP_CACHE_DIR"):
-                monkeypatch.setenv(name, str(tmp_path))
-            assert user()
-    """)
+    tests.write(ELSEWHERE)
     with contextlib.closing(Terminal(tests)) as terminal:
         terminal.read_until(WAITS)
         assistant.start()

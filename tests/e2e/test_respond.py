@@ -18,7 +18,7 @@ import pytest
 from mock_mcp.cli import main
 from support.daemons import processes_of
 from support.models import KEY, ModelServer, answer, fail, mocks_for, model_server
-from support.plugin import PluginProject, tests
+from support.plugin import ELSEWHERE, PluginProject, tests
 from support.ws import HANG_S, eventually
 
 pytest_plugins = ["pytester"]
@@ -333,13 +333,7 @@ def test_a_test_that_stops_the_clocks_is_answered_and_times_out(tests: PluginPro
 
 
 def test_a_test_that_changes_its_environment_asks_the_same_daemon(tests: PluginProject) -> None:
-    tests.write("""
-        @pytest.mark.mock_mcp
-        def test_one(monkeypatch, tmp_path):
-            for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MOCK_MCP_CACHE_DIR"):
-                monkeypatch.setenv(name, str(tmp_path))
-            assert user()
-    """)
+    tests.write(ELSEWHERE)
     result = tests.spawn("--mock-responder=sample", "--mock-timeout=20")
     assert result.outcomes() == {"passed": 1}, result.text
 

@@ -95,6 +95,15 @@ DOCUMENT: dict[str, Any] = {
         },
     },
 }
+ELSEWHERE = """
+    @pytest.mark.mock_mcp
+    def test_one(monkeypatch, tmp_path):
+        for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MOCK_MCP_CACHE_DIR"):
+            monkeypatch.setenv(name, str(tmp_path))
+        assert user()
+"""
+"""A test that changes all by which a daemon is found."""
+
 HEAD = """
 import httpx, pytest
 

@@ -219,8 +219,7 @@ class Engine:
             for tickets, _ in inbox:
                 for ticket in tickets:
                     self._fail(ticket, _closed())
-            for ticket in list(self._delayed):  # no timer of this loop will end their delay
-                self._fail(ticket, _closed())
+            self._give_up(_closed())  # what is held back too: no timer will end its delay
             self._loop.run_until_complete(asyncio.sleep(0))  # what was called last
             self._loop.close()
             with contextlib.suppress(concurrent.futures.InvalidStateError):
@@ -375,7 +374,6 @@ class Engine:
         if isinstance(error, ClientClosed):  # any other end leaves an answer that is there
             for ticket in list(self._delayed):
                 self._fail(ticket, error)
-            self._delayed.clear()
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self._started.set_exception(error)
 
@@ -485,10 +483,12 @@ class Engine:
             self._settled.append(ticket)
 
     def _forget_deadline(self, ticket: Ticket) -> None:
-        same = self._deadlines.get(ticket.timeout_s or 0.0)
-        if same is not None and same.pop(ticket, None) is not None and not same:
-            assert ticket.timeout_s is not None
-            del self._deadlines[ticket.timeout_s]
+        if ticket.timeout_s is None:
+            return
+        same = self._deadlines.get(ticket.timeout_s, {})
+        same.pop(ticket, None)
+        if not same:
+            self._deadlines.pop(ticket.timeout_s, None)
 
     def _wake(self) -> None:
         """Wake the coroutines that wait, those of one loop together: waking is what costs."""

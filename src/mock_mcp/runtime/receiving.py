@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from abc import abstractmethod
 
 __all__ = ["ReceivingProtocol"]
 
@@ -30,9 +29,9 @@ _buffer = _Buffer()
 class ReceivingProtocol(asyncio.BufferedProtocol):
     """A protocol that takes bytes as `asyncio.Protocol` does."""
 
-    @abstractmethod
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        raise NotImplementedError
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go."""
