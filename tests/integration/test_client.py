@@ -311,6 +311,18 @@ async def test_a_timeout_cancels_one_request_and_leaves_the_others(connect, resp
 
 
 @on_loop
+async def test_a_short_timeout_after_a_long_one_is_as_short(connect, responder):
+    async with connect(timeout_s=HANG_S) as client:
+        long = asyncio.create_task(client.request_mock("/long"))
+        claim = await responder.claim()
+        for _ in range(2):  # the second time, an earlier timer has run out
+            with pytest.raises(RequestTimeout, match="GET /short"):
+                await asyncio.wait_for(client.request_mock("/short", timeout_s=NOBODY_S), HANG_S)
+        await responder.provide(claim)
+        assert (await long).data == "/long"
+
+
+@on_loop
 async def test_a_batch_nobody_waits_for_is_gone(connect, responder):
     async with connect() as client:
         asked = [client.request_mock(f"/{n}", timeout_s=NOBODY_S) for n in range(3)]

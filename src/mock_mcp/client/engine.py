@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import logging
+import math
 import os
 import secrets
 import signal
@@ -54,6 +55,8 @@ _RETRY_S = (0.02, 1.0)
 """Pause before the first and the last retries of a reconnect; it doubles between them."""
 _CLOSE_S = 1.0
 """How long closing waits for the daemon to take the last frames."""
+_EXPIRE_S = 0.005
+"""How often the client looks, at most, for requests that have waited too long: through all."""
 _LONGEST_S = 1e9
 _CLEAN = (1000, 1001)
 _TOO_BIG = 1009
@@ -104,7 +107,6 @@ class Engine:
         self._settled: list[Ticket] = []  # their coroutines are woken at the end of this turn
         self._is_receiving = False
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
-        self._deadlines: dict[float, dict[Ticket, float]] = {}  # by timeout: in order of time
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._link: WebSocketLink | None = None
         self._latest: WebSocketLink | None = None  # attached or not
@@ -413,9 +415,8 @@ class Engine:
             self._fail(ticket, self._failure)
             return
         if ticket.timeout_s is not None:
-            deadline = now + ticket.timeout_s
-            self._deadlines.setdefault(ticket.timeout_s, {})[ticket] = deadline
-            self._expire_at(deadline)
+            ticket.deadline = now + ticket.timeout_s
+            self._expire_at(ticket.deadline)
         self._batching.add(now, ticket, debounce_s)
 
     def _flush(self) -> None:
@@ -435,7 +436,7 @@ class Engine:
     def _expire_at(self, deadline: float) -> None:
         """Have a timer then or before: one that is early only sets itself again."""
         timer = self._deadline_timer
-        if timer is None or deadline < timer.when():
+        if deadline < (math.inf if timer is None else timer.when()):
             if timer is not None:
                 timer.cancel()
             self._deadline_timer = self._loop.call_at(deadline, self._expire)
@@ -444,12 +445,14 @@ class Engine:
         """Fail what has waited too long."""
         self._deadline_timer = None
         now = self._loop.time()
-        for same in list(self._deadlines.values()):
-            for ticket in [ticket for ticket, deadline in same.items() if deadline <= now]:
+        earliest = math.inf
+        for ticket in [*self._batching, *self._session.waiting]:
+            if ticket.deadline <= now:
                 self._withdraw(ticket)
                 self._fail(ticket, _timeout(ticket))
-        for same in self._deadlines.values():
-            self._expire_at(next(iter(same.values())))
+            else:
+                earliest = min(earliest, ticket.deadline)
+        self._expire_at(max(earliest, now + _EXPIRE_S))
 
     def _cancel(self, ticket: Ticket) -> None:
         self._withdraw(ticket)
@@ -461,7 +464,6 @@ class Engine:
 
     def _answer(self, ticket: Ticket, mock: Mock) -> None:
         if mock.delay_ms and not ticket.keep_delay:
-            self._forget_deadline(ticket)
             self._delayed.add(ticket)
             self._loop.call_later(mock.delay_ms / 1000, self._settle, ticket, mock)
         else:
@@ -474,21 +476,12 @@ class Engine:
     def _settle(self, ticket: Ticket, outcome: Mock | BaseException) -> None:
         if ticket.outcome is not None:
             return
-        self._forget_deadline(ticket)
         self._delayed.discard(ticket)
         ticket.settle(outcome)
         if ticket.loop is not None:
             if not self._settled and not self._is_receiving:
                 self._loop.call_soon(self._wake)
             self._settled.append(ticket)
-
-    def _forget_deadline(self, ticket: Ticket) -> None:
-        if ticket.timeout_s is None:
-            return
-        same = self._deadlines.get(ticket.timeout_s, {})
-        same.pop(ticket, None)
-        if not same:
-            self._deadlines.pop(ticket.timeout_s, None)
 
     def _wake(self) -> None:
         """Wake the coroutines that wait, those of one loop together: waking is what costs."""

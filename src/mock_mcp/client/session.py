@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,12 +52,13 @@ class Ticket:
 
     ``outcome`` is a `Mock`, or why there is none; None while it waits. A coroutine waits by
     ``waiter``, a future of the loop ``loop`` in which it is resolved; threads wait by ``watchers``.
-    ``name`` is what an error calls it; ``timeout_s`` is how long it may wait, None for ever;
-    ``keep_delay`` leaves the answer's delay to the one who waits.
+    ``name`` is what an error calls it; ``timeout_s`` is how long it may wait, None for ever, and
+    ``deadline`` until when; ``keep_delay`` leaves the answer's delay to the one who waits.
     """
 
     __slots__ = (
         "batch_id",
+        "deadline",
         "json",
         "keep_delay",
         "loop",
@@ -82,6 +85,7 @@ class Ticket:
         self.timeout_s = timeout_s
         self.keep_delay = keep_delay
         self.batch_id: str | None = None
+        self.deadline = math.inf  # on the clock of the client's loop
         self.outcome: Mock | BaseException | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiter: asyncio.Future[Mock] | None = None
@@ -150,6 +154,11 @@ class Session:
     def waits(self) -> bool:
         """Tell whether any request has no answer yet."""
         return bool(self._batches)
+
+    @property
+    def waiting(self) -> Iterator[Ticket]:
+        """The tickets that have no answer yet."""
+        return itertools.chain.from_iterable(batch.values() for batch in self._batches.values())
 
     def hello(self, token: str) -> bytes:
         """Begin a connection attempt: the first frame to send."""

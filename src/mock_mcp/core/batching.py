@@ -7,6 +7,7 @@ off for ever. Pure: ``now`` is passed in, and the caller owns the timer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Batching"]
@@ -29,6 +30,9 @@ class Batching(Generic[T]):
         self.max_size = max_size
         self._items: list[T] = []
         self._due_at: float | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
 
     @property
     def due_at(self) -> float | None:

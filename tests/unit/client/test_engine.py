@@ -88,5 +88,5 @@ def test_what_is_cancelled_before_it_comes_is_not_asked_for():
     engine._cancel(early)
     engine._add(0.0, early, 0.0)
     assert engine._batching.take() == []
-    assert engine._deadlines == {}
+    assert engine._deadline_timer is None
     engine._loop.close()
