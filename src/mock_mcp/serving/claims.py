@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,6 +45,8 @@ CANCELLED = "the call that claimed it was cancelled"
 """Why a claim is given back that no assistant learned of."""
 CLAIMS_REMEMBERED = 1000
 """Claims kept, ended ones included, so that late and repeated answers find theirs."""
+ANSWERED_KEPT = 20
+"""Answered claims whose requests are kept, so that their schemas can still be asked for."""
 
 _LOST = (LeaseEnded, NotClaimed, UnknownBatch, Unauthorized, DaemonUnreachable)
 """Errors after which a batch may be claimable again."""
@@ -98,6 +100,11 @@ class HeldClaim:
             self.requests.get(request["requestId"]) == request for request in claim.requests
         )
 
+    def forget_requests(self) -> None:
+        """Let go of what was asked and accepted, unless it was claimed again meanwhile."""
+        if self.provided is not None:
+            self.requests, self.accepted = {}, {}
+
     def stop(self) -> None:
         """Renew the lease no longer: the claim ended, as far as this responder knows."""
         self.ended = True
@@ -123,6 +130,7 @@ class Claims:
         self._times = router.times
         self._logger = logger or logging.getLogger(__name__)
         self._held: OrderedDict[str, HeldClaim] = OrderedDict()
+        self._answered: deque[HeldClaim] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def close(self, reason: str = "the assistant's client left") -> None:
@@ -368,9 +376,9 @@ class Claims:
                 self._logger.warning("the batch log does not say what was shown: %s", exc)
 
     def batch(self, batch_id: str) -> tuple[DaemonInfo, dict[str, dict[str, Any]]] | None:
-        """Return the daemon and the requests, by id, of a batch claimed here, else None."""
+        """Return the daemon and the requests, by id, of a batch claimed here and not long gone."""
         held = self._held.get(batch_id)
-        return (held.info, held.requests) if held is not None else None
+        return (held.info, held.requests) if held is not None and held.requests else None
 
     # -- Inside ----------------------------------------------------------------------------
 
@@ -434,6 +442,9 @@ class Claims:
             raise self._taken(held) from None
         held.stop()
         held.provided = provided
+        self._answered.append(held)
+        if len(self._answered) > ANSWERED_KEPT:
+            self._answered.popleft().forget_requests()
         return provided
 
     async def _regain(self, held: HeldClaim, lost: MockMcpError) -> None:

@@ -14,6 +14,7 @@ from mock_mcp.errors import (
     NotClaimed,
     UnknownBatch,
 )
+from mock_mcp.serving.claims import ANSWERED_KEPT
 from mock_mcp.serving.times import Times
 from mock_mcp.types import Mock
 
@@ -265,6 +266,20 @@ async def test_a_repeated_answer_gets_the_same_result(world):
     first = await adapter.provide(claim.batch_id, claim.claim_token, mocks(r1=1))
     assert await adapter.provide(claim.batch_id, claim.claim_token, mocks(r1=1)) == first
     assert len(daemon.provided) == 1
+
+
+async def test_the_requests_of_old_answered_claims_are_let_go(world):
+    daemon, adapter = world.daemon("p"), world.adapter()
+    claims = []
+    for number in range(ANSWERED_KEPT + 2):
+        daemon.submit(f"run-{number}", world.request("r"))
+        claims.append((await adapter.claim_next()).claim)
+        await adapter.provide(claims[-1].batch_id, claims[-1].claim_token, mocks(r=1))
+    kept = [adapter.batch(claim.batch_id) is not None for claim in claims]
+    assert kept == [False, False] + [True] * ANSWERED_KEPT
+    again = await adapter.provide(claims[0].batch_id, claims[0].claim_token, mocks(r=1))
+    assert again.ok
+    assert len(daemon.provided) == len(claims)
 
 
 async def test_accepted_mocks_are_kept_and_corrections_merged(world):
