@@ -19,7 +19,12 @@ from mock_mcp.core.broker import BatchState, RunState, Status
 from mock_mcp.daemon.gate import NO_CONTRACT, Gate, GateResult
 from mock_mcp.daemon.hub import Hub
 from mock_mcp.daemon.pending import Pending
-from mock_mcp.errors import ContractViolation, InvalidParams, UnusableContract
+from mock_mcp.errors import (
+    ContractViolation,
+    InvalidParams,
+    LimitExceeded,
+    UnusableContract,
+)
 from mock_mcp.types import (
     ClaimInfo,
     DaemonStatus,
@@ -32,7 +37,7 @@ from mock_mcp.types import (
 from mock_mcp.wire import control as wire
 from mock_mcp.wire.channel import PROTOCOL
 
-__all__ = ["Control"]
+__all__ = ["Control", "answer_too_large"]
 
 Result = Any | Pending[Any]
 _RESULTS = 256
@@ -169,8 +174,15 @@ class Control:
     def list_batches(self, params: wire.ListBatches) -> dict[str, Any]:
         """Return batches in order of submission."""
         status = None if params.status is None else Status(params.status)
-        batches = self._broker.batches(params.run_id, status)
-        return {"batches": [self._batch_info(batch, brief=params.brief) for batch in batches]}
+        longest = self._hub.limits.write_buffer_bytes
+        infos, size = [], 0
+        for batch in self._broker.batches(params.run_id, status):
+            if not params.brief:
+                size += sum([memoryview(r.json).nbytes for r in batch.requests.values()])
+            if size > longest:  # before what cannot be sent is put together
+                raise answer_too_large(longest)
+            infos.append(self._batch_info(batch, brief=params.brief))
+        return {"batches": infos}
 
     def list_events(self, params: wire.ListEvents) -> Result:
         """Return what happened after an event, waiting for it if need be."""
@@ -431,6 +443,14 @@ def _provided(params: wire.ProvideBatch, delivered: bool, result: GateResult) ->
         delivered=delivered,
         warnings=list(result.warnings),
         unchecked={**result.notes, **result.unchecked},
+    )
+
+
+def answer_too_large(longest: int) -> LimitExceeded:
+    """Return the error of an answer that its peer would not be sent."""
+    return LimitExceeded(
+        f"The answer has more than {longest} bytes (limit write_buffer_bytes); ask for less, such "
+        "as one run or a brief listing."
     )
 
 

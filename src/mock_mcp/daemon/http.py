@@ -18,7 +18,7 @@ from typing import Any, cast
 import httptools
 from websockets.server import ServerProtocol
 
-from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.control import Control, answer_too_large
 from mock_mcp.daemon.pending import Pending
 from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import (
@@ -300,11 +300,8 @@ class HttpConnection(ReceivingProtocol):
                 result.then(lambda: self._answer_pending(request, call_id, result))
                 return
             text = encode_result(call_id, result)
-            if len(text) > (longest := self._limits.write_buffer_bytes):
-                raise LimitExceeded(
-                    f"The answer has {len(text)} bytes, more than {longest} (limit "
-                    "write_buffer_bytes); ask for less, such as one run or a brief listing."
-                )
+            if len(text) > self._limits.write_buffer_bytes:
+                raise answer_too_large(self._limits.write_buffer_bytes)
         except MockMcpError as exc:
             status, text = http_status(exc), encode_error(call_id, exc)
         except Exception:
