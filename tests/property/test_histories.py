@@ -24,7 +24,7 @@ from support.judge import Event, judge
 from support.stress import pick
 
 BLOCKS = 8
-HISTORIES = pick(100, 10_000)
+HISTORIES = pick(300, 10_000)
 STEPS = 60
 
 LIMITS = Limits(
