@@ -24,7 +24,7 @@ encode = msgspec.json.Encoder().encode
 
 _decode = msgspec.json.Decoder().decode
 _LARGE_BYTES = 256 * 1024
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NOT_MARKS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _ROUNDS = 16
 """Levels that are taken away one by one; deeper ones, which are rare, are counted in one pass."""
 _STEP = ((ord("[") + ord("]")) // 2).__sub__
@@ -40,9 +40,9 @@ def check_depth(text: bytes, depth: int) -> None:
     """
     if len(text) < 2 * depth:  # each level has two brackets
         return
-    if len(_brackets(text)) < 2 * depth:
+    if _count(text, b"[", depth) + _count(text, b"{", depth) < depth:
         return
-    brackets = _brackets(_outside_strings(text))
+    brackets = _brackets(text)
     rounds = min(depth, _ROUNDS)
     for _ in range(rounds):  # each takes away the innermost level
         if not brackets:
@@ -52,15 +52,18 @@ def check_depth(text: bytes, depth: int) -> None:
         raise LimitExceeded(f"The JSON nests deeper than {depth} levels (limit depth).")
 
 
+def _count(text: bytes, byte: bytes, most: int) -> int:
+    """Count a byte, up to so many; faster than ``count`` where it is rare."""
+    return len(text) - len(text.replace(byte, b"", most))
+
+
 def _brackets(text: bytes) -> bytes:
-    return text.translate(_ONE_KIND, _NOT_BRACKETS)
-
-
-def _outside_strings(text: bytes) -> bytes:
-    """Return what of a JSON text is not in its strings."""
+    """Return the brackets of a JSON text that are not in its strings, all as square ones."""
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(text.split(b'"')[::2])
+    marks = text.translate(_ONE_KIND, _NOT_MARKS)
+    marks = marks.replace(b'""', b"")  # strings without any, or what is between two strings
+    return b"".join(marks.split(b'"')[::2])
 
 
 def decode(text: bytes, depth: int) -> Any:
