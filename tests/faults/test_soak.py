@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,8 @@ async def ask(client: Any, number: int) -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_grows(place: Place, measured: Callable[..., None]) -> None:
+    if PACED:
+        faulthandler.cancel_dump_traceback_later()  # it takes as long as a test may that hangs
     info = await asyncio.to_thread(place.start)
     async with place.connect(max_batch_size=1) as client, DaemonClient.of(info) as control:
         serving = asyncio.create_task(Responder(control).serve())
