@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mock_mcp.contract import pointer as pointers
 
-__all__ = ["Form", "coerce", "forms_of", "kinds_of", "nest", "read_text"]
+__all__ = ["Form", "coerce", "fields_of", "forms_of", "kinds_of", "nest", "read_text"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
@@ -41,9 +41,7 @@ def nest(pairs: Iterable[tuple[str, Any]], schema: dict[str, Any]) -> dict[str, 
         schema: The closed schema of the form; a property it declares with brackets in its name
             is taken as it is.
     """
-    declared = {
-        name for branch in _branches(schema, schema) for name in branch.get("properties", ())
-    }
+    declared = fields_of(schema)
     tree: dict[str, Any] = {}
     for name, value in pairs:
         tokens = [name]
@@ -57,6 +55,12 @@ def nest(pairs: Iterable[tuple[str, Any]], schema: dict[str, Any]) -> dict[str, 
         if isinstance(field, Field):
             field.append(value)
     return tree
+
+
+def fields_of(schema: dict[str, Any]) -> frozenset[str]:
+    """Return the names of the properties that the parts of a closed schema declare."""
+    branches = _branches(schema, schema)
+    return frozenset(name for branch in branches for name in branch.get("properties", ()))
 
 
 def forms_of(schema: dict[str, Any]) -> tuple[Form, ...]:

@@ -57,7 +57,8 @@ class Parameter:
 
     ``where`` is ``path``, ``query``, ``header`` or ``cookie``; ``style`` and ``explode`` are those
     of OpenAPI 3 (Swagger's ``collectionFormat`` is translated). ``media_type`` is set when the
-    value is a document of its own (``content`` in place of ``schema``).
+    value is a document of its own (``content`` in place of ``schema``), ``may_be_empty`` when a
+    query may name it without a value.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Parameter:
     explode: bool
     schema: Place | None
     media_type: str | None
+    may_be_empty: bool = False
 
     @property
     def pointer(self) -> str:
@@ -234,12 +236,13 @@ class Operation:
 
     def _parameter(self, name: str, where: str, place: Place, node: Mapping[str, Any]) -> Parameter:
         required = node.get("required") is True or where == "path"
+        may_be_empty = where == "query" and node.get("allowEmptyValue") is True
         schema: Place | None
         if self.document.version == "2.0":
             default = ("form" if where == "query" else "simple", False)
             style, explode = _COLLECTION_FORMATS.get(str(node.get("collectionFormat")), default)
             schema = self.document.attach(str(place), _without(node, _SWAGGER_PARAMETER))
-            return Parameter(name, where, required, style, explode, schema, None)
+            return Parameter(name, where, required, style, explode, schema, None, may_be_empty)
         content = node.get("content")
         if isinstance(content, dict) and content:
             media_type, holder = next(iter(content.items()))
@@ -249,7 +252,8 @@ class Operation:
         style = node.get("style", "form" if where in ("query", "cookie") else "simple")
         explode = node.get("explode", style == "form")
         schema = place.child("schema") if "schema" in node else None
-        return Parameter(name, where, required, str(style), explode is True, schema, None)
+        explode = explode is True
+        return Parameter(name, where, required, str(style), explode, schema, None, may_be_empty)
 
     def _parameter_nodes(self) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         for place, holder in ((self._item_place, self._item), (self.place, self.node)):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipart_fields
-from mock_mcp.contract.coerce import coerce, nest, read_text
+from mock_mcp.contract.coerce import coerce, fields_of, nest, read_text
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
 from mock_mcp.contract.operation import (
@@ -28,7 +28,8 @@ from mock_mcp.types import Violation
 
 __all__ = ["read_simple", "violations_of_request"]
 
-_SEPARATORS = {"form": ",", "spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
+_SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
+_EXPLODED = {"label": ".", "matrix": ";"}
 _UNCHECKED_HEADERS = frozenset(("accept", "authorization", "content-type"))
 _ABSENT = object()
 
@@ -84,6 +85,8 @@ class _RequestChecker:
                     "no such parameter",
                     f"{self._operation.label} requires it: the code under test must send it.",
                 )
+        elif value == "" and parameter.may_be_empty:
+            return
         elif compiled is not None and not compiled.is_valid(value):
             yield from explain(compiled, value, request_id=self._id, prefix=parameter.pointer)
 
@@ -95,7 +98,8 @@ class _RequestChecker:
             if text is not None and parameter.style == "label":
                 text = text.removeprefix(".")
             elif text is not None and parameter.style == "matrix":
-                text = text.removeprefix(f";{parameter.name}=")
+                sign = f"{parameter.name}="
+                text = text.removeprefix(";").removeprefix(sign).replace(f";{sign}", ";")
         elif parameter.where == "header":
             text = header(self._headers, parameter.name)
         else:
@@ -112,19 +116,27 @@ class _RequestChecker:
             return coerce(tree.get("", {}), schema)
         if not values:
             if parameter.style == "form" and parameter.explode and "object" in kinds:
-                return self._spread(schema)
+                return self._spread(parameter, schema)
             return _ABSENT
         if parameter.media_type is not None or "array" not in kinds:
             return _read(values[-1], parameter, compiled)
         if not parameter.explode:
-            separator = _SEPARATORS.get(parameter.style, ",")
-            values = [part for value in values for part in value.split(separator)]
+            values = [part for value in values for part in value.split(_separator(parameter))]
         return coerce(values, schema)
 
-    def _spread(self, schema: dict[str, Any]) -> Any:
-        """Return an object whose properties are query parameters of their own."""
-        known = {"type": "object", **schema}
-        pairs = [(k, v) for k, v in self._query if k in known.get("properties", {})]
+    def _spread(self, parameter: Parameter, schema: dict[str, Any]) -> Any:
+        """Return an object whose properties are query parameters of their own.
+
+        An object that declares none is what no other parameter names.
+        """
+        declared = fields_of(schema)
+        others = {p.name for p in self._operation.parameters if p.where == "query"}
+        others.discard(parameter.name)
+        pairs = [
+            (name, value)
+            for name, value in self._query
+            if (name in declared if declared else name.partition("[")[0] not in others)
+        ]
         return coerce(nest(pairs, schema), schema) if pairs else _ABSENT
 
     def _cookies(self) -> dict[str, str]:
@@ -224,10 +236,21 @@ def _read(text: str, parameter: Parameter, compiled: CompiledSchema | None) -> A
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return text
-    return text if compiled is None else read_simple(text, compiled, explode=parameter.explode)
+    if compiled is None:
+        return text
+    separator = _separator(parameter)
+    return read_simple(text, compiled, explode=parameter.explode, separator=separator)
 
 
-def read_simple(text: str, compiled: CompiledSchema, *, explode: bool = False) -> Any:
+def _separator(parameter: Parameter) -> str:
+    """Return what stands between the items of a list that is one text."""
+    known = _EXPLODED if parameter.explode else _SEPARATORS
+    return known.get(parameter.style, ",")
+
+
+def read_simple(
+    text: str, compiled: CompiledSchema, *, explode: bool = False, separator: str = ","
+) -> Any:
     """Return the value of a header or path parameter in style ``simple``.
 
     Args:
@@ -235,12 +258,13 @@ def read_simple(text: str, compiled: CompiledSchema, *, explode: bool = False) -
             wants one.
         compiled: What it must be.
         explode: Whether an object is written ``k=v,k=v``.
+        separator: What stands in place of the comma in another style.
     """
     kinds = compiled.kinds
     if "array" in kinds:
-        return coerce([part.strip() for part in text.split(",")], compiled.schema)
+        return coerce([part.strip() for part in text.split(separator)], compiled.schema)
     if "object" in kinds and "string" not in kinds:
-        parts = text.split(",")
+        parts = text.split(separator)
         if explode:
             pairs = {k: v for k, equals, v in (part.partition("=") for part in parts) if equals}
         else:

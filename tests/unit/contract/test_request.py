@@ -150,6 +150,62 @@ def test_query(tmp_path: Path, query: str, expected: list[str]) -> None:
     assert check(tmp_path, API, "GET", f"/items/1?{query}", headers=KEY) == expected
 
 
+RANGE = {"$ref": "#/components/schemas/Range"}
+STRINGS = {"type": "object", "additionalProperties": {"type": "string", "maxLength": 2}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "query", "expected"),
+    [
+        ([parameter("f", "query", RANGE, required=True)], "gt=1", []),
+        ([parameter("f", "query", RANGE, required=True)], "gt=x", ["/query/f/gt type"]),
+        ([parameter("f", "query", RANGE, required=True)], "other=1", ["/query/f required"]),
+        ([parameter("f", "query", {"allOf": [RANGE]}, required=True)], "gt=1", []),
+        ([parameter("f", "query", STRINGS, required=True)], "any=1", []),
+        ([parameter("f", "query", STRINGS)], "any=long", ["/query/f/any maxLength"]),
+        ([parameter("f", "query", STRINGS), parameter("q", "query", {})], "q=long", []),
+        ([parameter("f", "query", RANGE, style="pipeDelimited")], "f=gt|1", []),
+        ([parameter("f", "query", RANGE, style="pipeDelimited")], "f=gt|x", ["/query/f/gt type"]),
+        ([parameter("f", "query", {"type": "boolean"}, allowEmptyValue=True)], "f", []),
+        ([parameter("f", "query", {"type": "boolean"}, allowEmptyValue=True)], "f=x", ["/query/f type"]),
+        ([parameter("f", "query", {"type": "boolean"})], "f=", ["/query/f type"]),
+    ],
+)  # fmt: skip
+def test_objects_and_empty_values_in_a_query(
+    tmp_path: Path, parameters: list[Any], query: str, expected: list[str]
+) -> None:
+    limits = {"type": "object", "required": ["gt"], "properties": {"gt": {"type": "integer"}}}
+    api = {
+        "openapi": "3.0.3",
+        "paths": {"/x": {"get": {"parameters": parameters, "responses": OK}}},
+        "components": {"schemas": {"Range": limits}},
+    }
+    assert check(tmp_path, api, "GET", f"/x?{query}") == expected
+
+
+@pytest.mark.parametrize(
+    ("style", "explode", "array", "fields"),
+    [
+        ("simple", False, "1,{}", "a,{},b,2"),
+        ("simple", True, "1,{}", "a={},b=2"),
+        ("label", False, ".1,{}", ".a,{},b,2"),
+        ("label", True, ".1.{}", ".a={}.b=2"),
+        ("matrix", False, ";v=1,{}", ";v=a,{},b,2"),
+        ("matrix", True, ";v=1;v={}", ";a={};b=2"),
+    ],
+)
+def test_styles_of_a_path_parameter(
+    tmp_path: Path, style: str, explode: bool, array: str, fields: str
+) -> None:
+    pair = {"properties": {"a": {"type": "integer"}, "b": {}}}
+    for schema, text, place in ((INTEGERS, array, "1"), (pair, fields, "a")):
+        item = parameter("v", "path", schema, required=True, style=style, explode=explode)
+        call = {"get": {"parameters": [item], "responses": OK}}
+        api = {"openapi": "3.0.3", "paths": {"/x/{v}": call}}
+        assert check(tmp_path, api, "GET", f"/x/{text.format(5)}") == []
+        assert check(tmp_path, api, "GET", f"/x/{text.format('x')}") == [f"/path/v/{place} type"]
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
