@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mock_mcp.contract import pointer as pointers
 
-__all__ = ["Form", "coerce", "fields_of", "forms_of", "kinds_of", "nest", "read_text"]
+__all__ = ["Form", "coerce", "fields_of", "forms_of", "kinds_of", "nest", "read_json", "read_text"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
@@ -91,7 +93,8 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
         single = any(_types(branch) - {"array", "object", "null"} for branch in branches)
         if not lists or (single and len(value) == 1):
             return _as_form(value[-1], branches)
-        value = list(value)
+        is_whole = len(value) == 1 and isinstance(value[0], list)
+        value = value[0] if is_whole else list(value)
     if isinstance(value, list):
         items = next((b["items"] for b in branches if "items" in b), True)
         return [coerce(item, items, root) for item in value]
@@ -109,7 +112,20 @@ def coerce(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
 
 def _as_form(value: Any, branches: Iterable[dict[str, Any]]) -> Any:
     forms = tuple(map(_form, branches))
-    return read_text(value, forms, kinds_of(forms)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    kinds = kinds_of(forms)
+    if value[:1] == "{" and "object" in kinds and "string" not in kinds:
+        return read_json(value)
+    return read_text(value, forms, kinds)
+
+
+def read_json(text: str) -> Any:
+    """Return the JSON value that ``text`` spells, the text itself when it spells none."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
 
 
 def read_text(value: str, forms: Sequence[Form], known: frozenset[str]) -> Any:

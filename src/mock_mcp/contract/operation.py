@@ -295,6 +295,7 @@ class Operation:
     def _swagger_media(self) -> tuple[Media, ...]:
         consumes = self.swagger_types("consumes")
         form: dict[str, Any] = {}
+        encoding: dict[str, Any] = {}
         required: list[str] = []
         is_file = False
         for place, node in self._parameter_nodes():
@@ -305,6 +306,10 @@ class Operation:
             if node.get("in") == "formData" and isinstance(name, str):
                 form[name] = node
                 is_file = is_file or node.get("type") == "file"
+                if node.get("type") == "array":
+                    given = str(node.get("collectionFormat"))
+                    style, explode = _COLLECTION_FORMATS.get(given, ("form", False))
+                    encoding[name] = {"style": style, "explode": explode}
                 required += [name] if node.get("required") is True else []
         if not form:
             return ()
@@ -313,7 +318,7 @@ class Operation:
         schema_node = {"type": "object", "properties": properties, "required": required}
         at = self.document.attach(f"{self.place}/formData", schema_node)
         return tuple(
-            Media(kind, self.place, self.node, at)
+            Media(kind, self.place, {"encoding": encoding}, at)
             for kind in kinds or [MULTIPART if is_file else FORM]
         )
 

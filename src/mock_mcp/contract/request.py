@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import msgspec
-
 from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipart_fields
-from mock_mcp.contract.coerce import coerce, fields_of, nest, read_text
+from mock_mcp.contract.coerce import coerce, fields_of, nest, read_json, read_text
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
 from mock_mcp.contract.operation import (
@@ -178,7 +176,7 @@ class _RequestChecker:
         compiled = self._compile(media.schema)
         if compiled is not None:
             kind = base_type(content_type or media.name)
-            value = _body_value(body, kind, compiled)
+            value = _body_value(body, kind, media, compiled)
             if value is not _ABSENT:
                 yield from explain(compiled, value, request_id=self._id, prefix="/body")
 
@@ -204,7 +202,7 @@ def _guess(body: Any, declared: tuple[Media, ...]) -> str | None:
     return None
 
 
-def _body_value(body: Any, kind: str, compiled: CompiledSchema) -> Any:
+def _body_value(body: Any, kind: str, media: Media, compiled: CompiledSchema) -> Any:
     """Return the value that the schema judges; `_ABSENT` when the body is not one it can judge."""
     if kind == FORM or kind.startswith("multipart/"):
         if isinstance(body, dict) and isinstance(body.get("$form"), dict):
@@ -217,25 +215,34 @@ def _body_value(body: Any, kind: str, compiled: CompiledSchema) -> Any:
             pairs = parse_qsl(body, keep_blank_values=True)
         else:
             return _ABSENT
-        return coerce(nest(pairs, compiled.schema), compiled.schema)
+        return coerce(nest(_encoded(pairs, media), compiled.schema), compiled.schema)
     if not is_json(kind):
         return body if isinstance(body, str) and "string" in compiled.kinds else _ABSENT
     if isinstance(body, str) and not compiled.is_valid(body):
-        try:
-            return msgspec.json.decode(body)  # a client that sends the body as it went out
-        except (msgspec.DecodeError, RecursionError):
-            return body
+        return read_json(body)  # a client that sends the body as it went out
     return body
+
+
+def _encoded(pairs: list[tuple[str, Any]], media: Media) -> Iterator[tuple[str, Any]]:
+    """Yield form fields as their ``encoding`` says they are: lists in one text, or JSON."""
+    encoding = media.node.get("encoding")
+    encoding = encoding if isinstance(encoding, dict) else {}
+    for name, value in pairs:
+        how = encoding.get(name)
+        if not isinstance(how, dict) or not isinstance(value, str):
+            yield name, value
+        elif is_json(str(how.get("contentType", ""))):
+            yield name, read_json(value)
+        elif how.get("explode") is False:
+            separator = _SEPARATORS.get(str(how.get("style")), ",")
+            yield from ((name, part) for part in value.split(separator))
+        else:
+            yield name, value
 
 
 def _read(text: str, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
     if parameter.media_type is not None:
-        if not is_json(parameter.media_type):
-            return text
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            return text
+        return read_json(text) if is_json(parameter.media_type) else text
     if compiled is None:
         return text
     separator = _separator(parameter)

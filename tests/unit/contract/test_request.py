@@ -252,6 +252,12 @@ def test_path_and_method(tmp_path: Path, method: str, path: str, expected: list[
         (None, {"$form": {"name": "a", "tags": ["x", "y"]}}, []),
         (None, {"$form": {"name": "a", "tags[]": "x", "address[zip]": "1"}}, []),
         (None, {"$form": {"name": "a", "address[zip]": "x"}}, ["/body/address/zip type"]),
+        (None, {"$form": {"name": "a", "address": '{"zip": 1}'}}, []),
+        (None, {"$form": {"name": "a", "address": '{"zip": "x"}'}}, ["/body/address/zip type"]),
+        (None, {"$form": {"name": "a", "address": "{zip"}}, ["/body/address type"]),
+        (None, {"$form": {"name": '{"zip": 1}'}}, []),
+        (None, {"$multipart": [{"name": "name", "data": "a"}, {"name": "address", "data": '{"zip": "x"}'}]}, ["/body/address/zip type"]),
+        (None, {"$multipart": [{"name": "name", "data": "a"}, {"name": "tags", "data": ["x", 1]}]}, ["/body/tags/1 type"]),
         (None, {"$multipart": [{"name": "name", "data": "a"}, {"name": "age", "data": "x"}]}, ["/body/age type"]),
         ("multipart/form-data; boundary=x", {"$multipart": [{"name": "name", "data": "a"}]}, []),
         ("text/plain", "abc", []),
@@ -280,6 +286,44 @@ def test_body(tmp_path: Path, content_type: str | None, body: Any, expected: lis
 def test_swagger(tmp_path: Path, method: str, path: str, body: Any, expected: list[str]) -> None:
     more = {} if body is None else {"body": body}
     assert check(tmp_path, SWAGGER, method, path, **more) == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({"explode": False}, "1,{}"),
+        ({"style": "form", "explode": False}, "1,{}"),
+        ({"style": "pipeDelimited", "explode": False}, "1|{}"),
+        ({"contentType": "application/json"}, "[1,{}]"),
+    ],
+)
+def test_a_list_in_one_field_of_a_form(tmp_path: Path, how: Any, text: str) -> None:
+    kind = "application/x-www-form-urlencoded"
+    form = {"schema": {"properties": {"ids": INTEGERS}}, "encoding": {"ids": how}}
+    call = {"post": {"requestBody": {"content": {kind: form}}, "responses": OK}}
+    api = {"openapi": "3.0.3", "paths": {"/x": call}}
+    assert check(tmp_path, api, "POST", "/x", body={"$form": {"ids": text.format(2)}}) == []
+    found = check(tmp_path, api, "POST", "/x", body={"$form": {"ids": text.format('"x"')}})
+    assert found == ["/body/ids/1 type"]
+
+
+@pytest.mark.parametrize(
+    ("how", "good", "bad"),
+    [
+        ({}, "1,2", "1,x"),
+        ({"collectionFormat": "csv"}, "1,2", "1,x"),
+        ({"collectionFormat": "ssv"}, "1 2", "1 x"),
+        ({"collectionFormat": "tsv"}, "1\t2", "1\tx"),
+        ({"collectionFormat": "pipes"}, "1|2", "1|x"),
+        ({"collectionFormat": "multi"}, ["1", "2"], ["1", "x"]),
+    ],
+)
+def test_a_list_in_a_form_of_swagger(tmp_path: Path, how: Any, good: Any, bad: Any) -> None:
+    field = {"name": "ids", "in": "formData", **INTEGERS, **how}
+    call = {"post": {"parameters": [field], "responses": OK}}
+    api = {"swagger": "2.0", "paths": {"/x": call}}
+    assert check(tmp_path, api, "POST", "/x", body={"$form": {"ids": good}}) == []
+    assert check(tmp_path, api, "POST", "/x", body={"$form": {"ids": bad}}) == ["/body/ids/1 type"]
 
 
 def test_another_host_is_not_policed(tmp_path: Path) -> None:
