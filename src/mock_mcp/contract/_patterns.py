@@ -9,11 +9,12 @@ tree and draws. What the subset lacks (back-references, Unicode categories, inli
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Pattern", "UnsupportedPattern", "compile_pattern"]
+__all__ = ["Pattern", "UnsupportedPattern", "compile_pattern", "portable"]
 
 MAX_PATTERN_CHARS = 2000
 MAX_REPEAT = 1000
@@ -367,3 +368,27 @@ def compile_pattern(text: str) -> Pattern:
     if len(text) > MAX_PATTERN_CHARS:
         raise UnsupportedPattern(f"longer than {MAX_PATTERN_CHARS} characters")
     return Pattern(_Parser(text).parse())
+
+
+_PIECE = re.compile(r"\\.|.", re.DOTALL)
+_CLASS_ESCAPES = frozenset(("\\d", "\\D", "\\s", "\\S", "\\w", "\\W"))
+
+
+def portable(text: str) -> str:
+    r"""Return an ECMA 262 pattern as the validator's engine reads the same.
+
+    There ``\<`` and ``\>`` are edges of a word, and a hyphen beside a class, as in ``[\w-.]``, is
+    an error.
+    """
+    if "\\" not in text:
+        return text
+    pieces = ["", *_PIECE.findall(text), ""]
+    inside = False
+    for at, piece in enumerate(pieces):
+        if piece in ("\\<", "\\>"):
+            pieces[at] = piece[1]
+        elif piece in ("[", "]"):
+            inside = piece == "["
+        elif piece == "-" and inside and _CLASS_ESCAPES & {pieces[at - 1], pieces[at + 1]}:
+            pieces[at] = "\\-"
+    return "".join(pieces)

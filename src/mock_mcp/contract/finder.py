@@ -317,8 +317,12 @@ class _Server:
         variables = variables if isinstance(variables, dict) else {}
         text = url if url.startswith("/") or "://" in url else "/" + url
         scheme, slashes, rest = text.partition("://")
+        self._ports: tuple[str, ...] = ("",)
         if slashes:
             netloc, _, base = rest.partition("/")
+            if ":{" in netloc:  # the port may be the default one, which calls leave out
+                known = {_PORTS.get(scheme.lower(), 80), _PORTS.get(scheme.lower(), 443)}
+                self._ports += tuple(f":{port}" for port in known)
             pattern = re.compile(_pattern(_host(scheme, netloc), variables), re.IGNORECASE)
             self._host: re.Pattern[str] | None = pattern
         else:
@@ -328,7 +332,10 @@ class _Server:
 
     def serves(self, host: str) -> bool:
         """Say whether the host of a URL is this server's; without a host on either side it is."""
-        return not host or self._host is None or self._host.fullmatch(host) is not None
+        if not host or self._host is None:
+            return True
+        ports = self._ports if ":" not in host else ("",)
+        return any(self._host.fullmatch(host + port) for port in ports)
 
     def matches(self, host: str, path: str) -> str | None:
         """Return the part of ``path`` that is this server's base path, None when it does not match.

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from mock_mcp.contract import pointer as pointers
+from mock_mcp.contract._patterns import portable
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.parse import MAX_DEPTH
@@ -329,8 +330,9 @@ class _Converter:
             if not isinstance(value, dict):
                 self._say(inner.place, "is not a map of schemas", "ignored")
                 return
+            rename = portable if keyword == "patternProperties" else str
             out[keyword] = {
-                name: self._convert(inner.child(name), item) for name, item in value.items()
+                rename(name): self._convert(inner.child(name), item) for name, item in value.items()
             }
         elif keyword == "$ref" and isinstance(value, str):
             _add_ref(out, self._ref(at, value))
@@ -374,7 +376,7 @@ class _Converter:
             if not isinstance(value, str):
                 self._note(place, keyword, "is not text", "ignored")
                 return
-            out[keyword] = value
+            out[keyword] = portable(value) if keyword == "pattern" else value
             if keyword == "format" and value not in _FORMATS and value not in self._formats:
                 self._formats.add(value)  # once: some documents have thousands
                 message = f"{value!r} is a format that no specification names"

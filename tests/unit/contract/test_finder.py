@@ -104,6 +104,31 @@ def test_server_variables(tmp_path: Path, url: str, found: bool) -> None:
             index.find(url, "GET")
 
 
+@pytest.mark.parametrize(
+    ("server", "url", "found"),
+    [
+        ("https://api.test:{port}", "https://api.test/x", True),
+        ("https://api.test:{port}", "https://api.test:443/x", True),
+        ("https://api.test:{port}", "https://api.test:8443/x", True),
+        ("https://api.test:{port}", "https://api.test:9443/x", False),
+        ("https://{host}:{port}", "https://api.test:9443/x", False),
+        ("{scheme}://api.test:{port}", "http://api.test:443/x", True),
+        ("{scheme}://api.test:{port}", "https://api.test/x", True),
+        ("http://api.test:{port}", "http://api.test/x", False),
+    ],
+)
+def test_a_call_may_leave_the_default_port_out(
+    tmp_path: Path, server: str, url: str, found: bool
+) -> None:
+    variables = {"port": {"enum": ["443", "8443"], "default": "8443"}}
+    index = finder(tmp_path, ["/x"], servers=[{"url": server, "variables": variables}])
+    if found:
+        assert index.find(url, "GET").operation.path == "/x"
+    else:
+        with pytest.raises(NoOperation):
+            index.find(url, "GET")
+
+
 def test_a_given_server_replaces_the_documents_own(tmp_path: Path) -> None:
     servers = [{"url": "https://api.test/v1"}]
     index = finder(tmp_path, ["/x"], "http://localhost:8000/api", servers=servers)
