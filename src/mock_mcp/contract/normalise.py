@@ -141,11 +141,15 @@ def close(document: Document, place: Place, node: Any, direction: Direction) -> 
 
 
 class _At(NamedTuple):
-    """Where the conversion stands: the place, the dynamic anchors in force, the nesting."""
+    """Where the conversion stands: the place, the dynamic anchors in force, the nesting.
+
+    ``whole`` is the outermost schema that this one is a part of by ``allOf``, None if it is none.
+    """
 
     place: Place
     scope: _Scope
     depth: int
+    whole: tuple[Place, dict[str, Any]] | None = None
 
     def child(self, *tokens: str | int) -> _At:
         return _At(self.place.child(*tokens), self.scope, self.depth + 1)
@@ -295,7 +299,7 @@ class _Converter:
                 if keyword in _HOLDERS:
                     self._holder(out, at, node, keyword, value)
                 else:
-                    self._plain(out, place, node, keyword, value)
+                    self._plain(out, at, node, keyword, value)
             self._repair(out, place)
         if node.get("nullable") is True or node.get("x-nullable") is True:
             if self._document.version in ("3.1", "schema"):
@@ -318,7 +322,11 @@ class _Converter:
             if not isinstance(value, list) or not value:
                 self._say(inner.place, "is not a list of schemas", "ignored")
             elif keyword == "allOf":
-                out[keyword] = [self._member(inner.child(i), item) for i, item in enumerate(value)]
+                whole = at.whole or (at.place, node)
+                out[keyword] = [
+                    self._member(inner.child(i)._replace(whole=whole), item)
+                    for i, item in enumerate(value)
+                ]
             elif keyword == "prefixItems" or (discriminator := _discriminator(node)) is None:
                 out[keyword] = [self._convert(inner.child(i), item) for i, item in enumerate(value)]
             else:
@@ -353,9 +361,10 @@ class _Converter:
             self._say(inner.place, "is not text", "ignored")
 
     def _plain(
-        self, out: dict[str, Any], place: Place, node: dict[str, Any], keyword: str, value: Any
+        self, out: dict[str, Any], at: _At, node: dict[str, Any], keyword: str, value: Any
     ) -> None:
         """Take a keyword that holds no schemas; drop, and note, what cannot be meant."""
+        place = at.place
         if keyword == "type":
             self._type(out, place, value)
         elif keyword == "enum":
@@ -364,7 +373,7 @@ class _Converter:
             else:
                 self._note(place, keyword, "is not a list of values", "ignored")
         elif keyword == "required":
-            self._required(out, place, node, value)
+            self._required(out, at, node, value)
         elif keyword in ("const", "default"):
             out[keyword] = value
         elif keyword == "example":
@@ -457,9 +466,8 @@ class _Converter:
         else:
             out[keyword] = int(number) if keyword in _COUNTS else number
 
-    def _required(
-        self, out: dict[str, Any], place: Place, node: dict[str, Any], value: Any
-    ) -> None:
+    def _required(self, out: dict[str, Any], at: _At, node: dict[str, Any], value: Any) -> None:
+        place = at.place
         if isinstance(value, bool):
             self._note(place, "required", "is true or false; a list of names is meant", "ignored")
             return
@@ -471,7 +479,7 @@ class _Converter:
             self._note(
                 place, "required", "names a property twice, or not by text", "each counts once"
             )
-        names = [name for name in names if not self._lifted(place, node, name)]
+        names = [name for name in names if not self._lifted(*(at.whole or (place, node)), name)]
         if names:
             out["required"] = names
 
@@ -488,11 +496,14 @@ class _Converter:
         self, place: Place, node: Any, name: str, depth: int = 0
     ) -> Iterator[tuple[Place, Any]]:
         """Yield the schemas of a property: of the schema itself, its ``allOf``, its ``$ref``."""
-        if depth > 8:
+        if depth > 8 or not isinstance(node, dict):
             return
-        place, node = self._document.deref(place, node)
-        if not isinstance(node, dict):
-            return
+        ref = node.get("$ref")
+        if isinstance(ref, str):
+            target, schema = self._document.resolve(place, ref)
+            yield from self._property(target, schema, name, depth + 1)
+            if self._lone_refs:
+                return
         properties = node.get("properties")
         if isinstance(properties, dict) and name in properties:
             yield place.child("properties", name), properties[name]

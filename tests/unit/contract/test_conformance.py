@@ -73,6 +73,11 @@ OPENAPI_30: list[Case] = [
     ("writeOnly is not required in a response", {"required": ["p"], "properties": {"p": {"type": "string", "writeOnly": True}}}, {}, {}, []),
     ("writeOnly behind $ref is not required", {"required": ["p"], "properties": {"p": ref("Secret")}}, {"Secret": {"type": "string", "writeOnly": True}}, {}, []),
     ("writeOnly in an allOf member is not required", {"allOf": [ref("A")], "required": ["p"]}, {"A": {"properties": {"p": {"writeOnly": True}}}}, {}, []),
+    ("writeOnly beside an allOf member is not required", {"allOf": [{"required": ["p"]}], "properties": {"p": {"writeOnly": True}}}, {}, {}, []),
+    ("writeOnly in another allOf member is not required", {"allOf": [ref("A"), {"required": ["p", "q"]}]}, {"A": {"properties": {"p": {"writeOnly": True}}}}, {}, ["/body/q required"]),
+    ("writeOnly in another allOf member, deeper", {"allOf": [ref("A"), {"allOf": [{"required": ["p"]}]}]}, {"A": {"properties": {"p": {"writeOnly": True}}}}, {}, []),
+    ("writeOnly of another object stays required", {"allOf": [ref("A"), {"properties": {"o": {"required": ["p"]}}}]}, {"A": {"properties": {"p": {"writeOnly": True}}}}, {"o": {}}, ["/body/o/p required"]),
+    ("writeOnly does not lift a choice", {"properties": {"p": {"writeOnly": True}, "q": {}}, "oneOf": [{"required": ["p"]}, {"required": ["q"]}]}, {}, {"q": 1}, []),
     ("readOnly stays required in a response", {"required": ["id"], "properties": {"id": {"readOnly": True}}}, {}, {}, ["/body/id required"]),
     ("format date-time", {"format": "date-time"}, {}, "yesterday", ["/body format"]),
     ("format date", {"format": "date"}, {}, "2024-02-30", ["/body format"]),
@@ -102,6 +107,7 @@ OPENAPI_30: list[Case] = [
 ]  # fmt: skip
 
 OPENAPI_31: list[Case] = [
+    ("writeOnly beside $ref is not required", {**ref("A"), "required": ["p"], "properties": {"p": {"writeOnly": True}}}, {"A": {"type": "object"}}, {}, []),
     ("type array accepts each", {"type": ["string", "null"]}, {}, None, []),
     ("type array refuses others", {"type": ["string", "null"]}, {}, 1, ["/body type"]),
     ("const", {"const": "a"}, {}, "b", ["/body const"]),
