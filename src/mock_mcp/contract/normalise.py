@@ -323,9 +323,9 @@ class _Converter:
                 self._say(inner.place, "is not a list of schemas", "ignored")
             elif keyword == "allOf":
                 whole = at.whole or (at.place, node)
+                take = self._convert if self._is_wrapper(at.place, node) else self._member
                 out[keyword] = [
-                    self._member(inner.child(i)._replace(whole=whole), item)
-                    for i, item in enumerate(value)
+                    take(inner.child(i)._replace(whole=whole), item) for i, item in enumerate(value)
                 ]
             elif keyword == "prefixItems" or (discriminator := _discriminator(node)) is None:
                 out[keyword] = [self._convert(inner.child(i), item) for i, item in enumerate(value)]
@@ -518,6 +518,12 @@ class _Converter:
         elif value:
             out["prefixItems"] = [self._convert(at.child(i), item) for i, item in enumerate(value)]
 
+    def _is_wrapper(self, place: Place, node: dict[str, Any]) -> bool:
+        """Say whether ``allOf`` only attaches something to a reference, and extends nothing."""
+        is_named = place.pointer.rpartition("/")[0] == _components(self._document)
+        others = node.keys() & SCHEMA_KEYWORDS - {"allOf", "type"}
+        return len(node["allOf"]) == 1 and not others and not is_named
+
     def _member(self, at: _At, node: Any) -> Schema:
         """Convert a member of ``allOf``; a reference in it means that schema and not its family."""
         if not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
@@ -560,9 +566,10 @@ class _Converter:
                 own = options if isinstance(options, list) else own
         if len(own) == 1 or not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
             return []
-        target_place, _ = self._document.resolve(at, node["$ref"])
+        target_place, target = self._document.resolve(at, node["$ref"])
         mapped = self._mapped(mapping, place, target_place)
-        if mapped or own:
+        is_union = isinstance(target, dict) and ("oneOf" in target or "anyOf" in target)
+        if mapped or own or is_union:  # a union has the values of its own alternatives
             return mapped
         return [pointers.split(target_place.pointer)[-1]] if target_place.pointer else []
 
@@ -572,7 +579,7 @@ class _Converter:
         for value, ref in mapping.items():
             if not isinstance(ref, str):
                 continue
-            if _NAME.search(ref) is None and "." not in ref:  # a bare name
+            if self._is_name(ref):
                 if _component(target) == ref:
                     values.append(value)
                 continue
@@ -586,6 +593,13 @@ class _Converter:
                     "ignored",
                 )
         return values
+
+    def _is_name(self, ref: str) -> bool:
+        """Say whether a value of a mapping is the bare name of a schema; such may have dots."""
+        if _NAME.search(ref) is not None:
+            return False
+        named = _find(self._document, _components(self._document))
+        return "." not in ref or (isinstance(named, dict) and ref in named)
 
     def _subtypes(self, at: Place, target: Any) -> list[tuple[str, Place]]:
         """Return the schemas that extend a discriminated base through ``allOf``."""
@@ -679,6 +693,14 @@ def _components(document: Document) -> str:
     return "/definitions" if document.version == "2.0" else "/components/schemas"
 
 
+def _find(document: Document, pointer: str) -> Any:
+    """Return what stands at ``pointer``, None if nothing does."""
+    try:
+        return pointers.follow(document.raw, pointer)
+    except (LookupError, ValueError):
+        return None
+
+
 def _extensions(document: Document) -> Mapping[Place, list[tuple[str, Place]]]:
     """Return, by base schema, the named schemas of the document that extend it by ``allOf``."""
     return document.memo("extensions", _find_extensions)
@@ -686,10 +708,7 @@ def _extensions(document: Document) -> Mapping[Place, list[tuple[str, Place]]]:
 
 def _find_extensions(document: Document) -> dict[Place, list[tuple[str, Place]]]:
     place = Place(document.place.file, _components(document))
-    try:
-        schemas = pointers.follow(document.raw, place.pointer)
-    except (LookupError, ValueError):
-        return {}
+    schemas = _find(document, place.pointer)
     found: dict[Place, list[tuple[str, Place]]] = {}
     for name, schema in schemas.items() if isinstance(schemas, dict) else ():
         members = schema.get("allOf") if isinstance(schema, dict) else None
