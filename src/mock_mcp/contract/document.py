@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 import msgspec
 
@@ -100,6 +100,12 @@ class File:
         """The file, as text for messages."""
         return str(self.path) if self.path else "schema"
 
+    @property
+    def identifier(self) -> str:
+        """The ``$id`` of the file as a whole, "" if it has none."""
+        found = self.tree.get("$id") if isinstance(self.tree, dict) else None
+        return found if isinstance(found, str) else ""
+
     @cached_property
     def anchors(self) -> dict[str, str]:
         """Pointers by ``#anchor`` and by ``$id``, of all objects of the file that have one."""
@@ -112,6 +118,8 @@ class File:
                     name = node.get(keyword)
                     if isinstance(name, str):
                         found.setdefault(prefix + name, pointer)
+                        if not prefix:
+                            found.setdefault(_joined(self.identifier, name), pointer)
                 stack.extend((child, pointers.extend(pointer, key)) for key, child in node.items())
             elif isinstance(node, list):
                 stack.extend((child, pointers.extend(pointer, i)) for i, child in enumerate(node))
@@ -120,6 +128,13 @@ class File:
     def changed(self) -> bool:
         """Say whether the file on disk is no longer the one that was parsed."""
         return self.stamp is not None and self.path is not None and _stamp(self.path) != self.stamp
+
+
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return reference
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -311,7 +326,7 @@ class Document:
             raise self._bad_ref(place, ref, "nothing is there") from None
 
     def _locate(self, place: Place, location: str, ref: str) -> Place:
-        known = place.file.anchors.get(location) if ":" in location else None
+        known = self._identified(place.file, location)
         if known is not None:
             return Place(place.file, known)
         if "://" in location or location.startswith("//"):
@@ -333,6 +348,12 @@ class Document:
                     raise self._bad_ref(place, ref, str(error)) from None
                 self.note_repeated(file, file.repeated)
             return Place(self._files[path], "")
+
+    def _identified(self, file: File, location: str) -> str | None:
+        """Return the pointer of the schema in ``file`` whose ``$id`` is ``location``, or None."""
+        if ":" not in location and self.version != "schema":
+            return None  # nearly always another file; to look for anchors costs time
+        return file.anchors.get(location) or file.anchors.get(_joined(file.identifier, location))
 
     @staticmethod
     def _bad_ref(place: Place, ref: str, reason: str) -> ContractDocumentError:

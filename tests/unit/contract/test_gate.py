@@ -389,6 +389,28 @@ def test_metadata_without_schema_falls_through(contracts: Contracts, schema: Any
     assert "metadata.schema holds no schema" in str(verdict.unchecked_reason)
 
 
+@pytest.mark.parametrize(
+    ("root", "part", "ref"),
+    [
+        ("https://any.test/schemas/pet", "/schemas/name", "/schemas/name"),
+        ("https://any.test/schemas/pet", "https://any.test/schemas/name", "name"),
+        ("https://any.test/schemas/pet", "name", "https://any.test/schemas/name"),
+        (None, "name", "name"),
+        (None, "http://[", "http://["),
+    ],
+)
+def test_a_bundled_schema_refers_to_its_parts_by_id(
+    contracts: Contracts, root: str | None, part: str, ref: str
+) -> None:
+    schema = {
+        **({} if root is None else {"$id": root}),
+        "properties": {"name": {"$ref": ref}},
+        "$defs": {"n": {"$id": part, "type": "string"}},
+    }
+    verdict = contracts.check_mock(request(metadata={"schema": schema}), Mock("r", {"name": 1}))
+    assert pairs(verdict) == ["/body/name type"]
+
+
 def test_a_lone_schema_describes_success_only(contracts: Contracts) -> None:
     metadata = {"schema": {"type": "object"}}
     verdict = contracts.check_mock(request(metadata=metadata), Mock("r", "down", status=500))
