@@ -22,6 +22,7 @@ from typing import Any
 
 from mock_mcp.contract._judge import resolve
 from mock_mcp.contract._words import split_name
+from mock_mcp.contract.normalise import FORMAT_BOUNDS
 from mock_mcp.errors import InvalidParams
 
 __all__ = [
@@ -418,7 +419,7 @@ class _View:
         if isinstance(plain, bool):
             return _Draft({} if plain else {"not": {}})
         inside = pointer + path
-        draft = _Draft({key: plain[key] for key in _PLAIN if key in plain})
+        draft = _Draft(_simple(plain))
         holder = draft.out if holder is None else holder
         more: dict[str, Any] = {}
         self._cut_enum(draft.out, more, is_root=pointer == self._root)
@@ -534,7 +535,7 @@ class _View:
                 self._small[ref] = self._as_small(resolve(self._defs, ref), depth + 1)
             found = self._small[ref]
             return json.loads(_compact(found)) if found is not None else None
-        out: dict[str, Any] = {key: plain[key] for key in _PLAIN if key in plain}
+        out = _simple(plain)
         parts: list[Any] = []
         for keyword in (*_ONE, *_LISTS, *_MAPS):
             part = plain.get(keyword)
@@ -642,6 +643,17 @@ def _unwrap(schema: Schema) -> tuple[Schema, str]:
         path += f"/{wrapper}/0"
         schema = kept[wrapper][0]
     return schema, path
+
+
+def _simple(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords that hold no schemas, without bounds that the format says already."""
+    low, high = FORMAT_BOUNDS.get(plain.get("format", ""), (None, None))
+    said = {"minimum": low, "maximum": high}
+    return {
+        key: plain[key]
+        for key in _PLAIN
+        if key in plain and (key not in said or plain[key] != said[key])
+    }
 
 
 def _essence(schema: Schema) -> Schema:

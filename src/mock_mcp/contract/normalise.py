@@ -25,7 +25,14 @@ from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.parse import MAX_DEPTH
 
-__all__ = ["SCHEMA_KEYWORDS", "Closed", "Direction", "close", "strip_annotations"]
+__all__ = [
+    "FORMAT_BOUNDS",
+    "SCHEMA_KEYWORDS",
+    "Closed",
+    "Direction",
+    "close",
+    "strip_annotations",
+]
 
 Direction = Literal["response", "request"]
 
@@ -98,6 +105,9 @@ _FORMATS = frozenset(
     )
 )
 """The formats of JSON Schema and of the OpenAPI specifications."""
+
+FORMAT_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+"""The least and the greatest number of a format; no validator knows them by its name."""
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _NULL_BRANCH: dict[str, Any] = {"type": "null"}
@@ -420,7 +430,11 @@ class _Converter:
             self._ignored[f"{at} {message}: {action}"] = None
 
     def _repair(self, out: dict[str, Any], place: Place) -> None:
-        """Settle keywords that contradict each other however they are ordered."""
+        """Settle keywords that mean something only together, however they are ordered."""
+        bounds = FORMAT_BOUNDS.get(out.get("format", ""))
+        if bounds is not None and out.get("type") != "string":
+            out["minimum"] = max(bounds[0], out.get("minimum", bounds[0]))
+            out["maximum"] = min(bounds[1], out.get("maximum", bounds[1]))
         if "exclusiveMinimum" in out and out.get("minimum") == out["exclusiveMinimum"]:
             del out["minimum"]
         if "exclusiveMaximum" in out and out.get("maximum") == out["exclusiveMaximum"]:

@@ -23,6 +23,7 @@ from mock_mcp.contract import _words
 from mock_mcp.contract._judge import Judge, json_type, pattern_matches, resolve, same
 from mock_mcp.contract._patterns import UnsupportedPattern, compile_pattern
 from mock_mcp.contract._words import Dice, Persona, split_name
+from mock_mcp.contract.normalise import FORMAT_BOUNDS
 from mock_mcp.errors import MockMcpError
 
 __all__ = ["CannotSample", "sample"]
@@ -766,10 +767,15 @@ class _Range:
 
     @classmethod
     def of(cls, schema: _Merged, step: Fraction) -> _Range:
-        """Read the bounds of a schema; the tighter of two wins."""
+        """Read the bounds of a schema; the tighter of two wins, those of a format do not count."""
         above, below = (_fraction(schema.get(f"exclusive{end}")) for end in ("Minimum", "Maximum"))
-        lows = [bound for bound in (_fraction(schema.get("minimum")), above) if bound is not None]
-        highs = [bound for bound in (_fraction(schema.get("maximum")), below) if bound is not None]
+        ends = FORMAT_BOUNDS.get(schema.get("format", ""), ())
+        least, most = (
+            None if schema.get(end) in ends else _fraction(schema.get(end))
+            for end in ("minimum", "maximum")
+        )
+        lows = [bound for bound in (least, above) if bound is not None]
+        highs = [bound for bound in (most, below) if bound is not None]
         return cls(max(lows, default=None), min(highs, default=None), (above, below), step)
 
     def __contains__(self, value: Fraction) -> bool:

@@ -540,3 +540,10 @@ def test_stripes_customer_fits_and_suffices() -> None:
     assert view.is_complete
     assert assert_suffices(schema, view)
     assert {"id", "object", "email", "address", "subscriptions", "metadata"} <= _named(view.schema)
+
+
+def test_bounds_that_a_format_says_are_not_shown() -> None:
+    plain = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
+    assert condense(plain).schema == {"type": "integer", "format": "int32"}
+    shown = condense({**plain, "minimum": 1}).schema
+    assert shown == {"type": "integer", "format": "int32", "minimum": 1}

@@ -370,3 +370,8 @@ def test_published_responses_are_sampled(name: str, with_examples: bool) -> None
     assert total >= 14
     assert len(failed) <= total // 100, failed
     assert largest < 60_000
+
+
+def test_the_bounds_of_a_format_do_not_draw_a_number_away_from_its_own() -> None:
+    schema = {"type": "integer", "format": "int64", "minimum": 10**15, "maximum": 2**63 - 1}
+    assert sample(schema, seed=1, is_valid=lambda _: True) < 2 * 10**15
