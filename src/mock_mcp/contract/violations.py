@@ -40,6 +40,9 @@ MAX_ERRORS = 2000
 MAX_EXCERPT = 200
 """Characters of an ``expected`` or ``actual`` excerpt."""
 
+MAX_COMPARED = 10_000_000
+"""Pairs of characters compared in search of misspellings of one value: about a second at worst."""
+
 _MAX_OPTIONS = 200
 _MAX_UNEXPECTED = 10
 
@@ -147,6 +150,7 @@ class _Explainer:
     def __init__(self, schema: dict[str, Any], value: Any) -> None:
         self._schema = schema
         self._value = value
+        self._compared = 0
 
     def error(self, error: ValidationError, note: str = "") -> Iterator[_Finding]:
         """Yield the findings of one error, descending into alternatives."""
@@ -272,7 +276,7 @@ class _Explainer:
         value = _at(self._value, path)
         shown = bounded(", ".join(excerpt(option, 60) for option in options[:_MAX_OPTIONS]))
         expected = shown if len(options) == 1 else f"one of {shown}"
-        nearest = closest(value, options)
+        nearest = self._closest(value, options)
         if nearest is not None:
             hint = f"Did you mean {excerpt(nearest, 60)}?"
         elif len(options) == 1:
@@ -286,8 +290,8 @@ class _Explainer:
         present = list(value) if isinstance(value, dict) else []
         expected = f"property {json.dumps(name)}"
         about = self._describe(node, name)
-        known = self._properties(node)
-        misspelt = closest(name, [key for key in present if known and key not in known])
+        known = set(self._properties(node))
+        misspelt = self._closest(name, [key for key in present if known and key not in known])
         hint = f"Add the required property {json.dumps(name)}{about}."
         if misspelt is not None:
             hint = f"Rename {json.dumps(misspelt)} to {json.dumps(name)}{about}."
@@ -302,7 +306,7 @@ class _Explainer:
         free = [name for name in known if not isinstance(value, dict) or name not in value]
         expected = f"only {', '.join(known)}" if known else "no such property"
         for name in names[:_MAX_UNEXPECTED]:
-            nearest = closest(name, free)
+            nearest = self._closest(name, free)
             hint = f"Remove {json.dumps(name)}: the schema does not allow it."
             if nearest is not None:
                 hint = f"Rename {json.dumps(name)} to {json.dumps(nearest)}, or remove it."
@@ -310,6 +314,14 @@ class _Explainer:
         if len(names) > _MAX_UNEXPECTED:
             rest = ", ".join(names[_MAX_UNEXPECTED:])
             yield path, keyword, expected, f"also {rest}", "Remove these properties too."
+
+    def _closest(self, value: Any, options: Sequence[Any]) -> Any:
+        """Return the option that is meant, None once the search has cost too much."""
+        if self._compared > MAX_COMPARED or isinstance(value, (dict, list)):
+            return None
+        length = sum(len(bounded(str(option))) for option in options[:_MAX_OPTIONS])
+        self._compared += len(bounded(str(value))) * length
+        return closest(value, options)
 
     # -- The schema around an error -----------------------------------------------------------
 

@@ -332,6 +332,17 @@ def test_long_lists_are_judged_whole_and_explained_by_their_head(
     assert "minItems" not in {violation.keyword for violation in verdict.violations}
 
 
+def test_the_search_for_misspellings_is_bounded(contracts: Contracts) -> None:
+    options = [f"{'long.name.' * 10}{i}" for i in range(200)]
+    schema = {"properties": {f"p{i}": {"enum": options} for i in range(40)}}
+    data = {f"p{i}": f"{'lang.nome.' * 10}{i}" for i in range(40)}
+    verdict = contracts.check_mock(request(metadata={"schema": schema}), Mock("r", data))
+    found = [v.hint.startswith("Did you mean") for v in verdict.violations]
+    assert len(found) == 40
+    assert any(found)
+    assert not all(found)
+
+
 def test_excerpts_are_bounded(contracts: Contracts) -> None:
     body = {
         "id": "x" * 10_000,
