@@ -7,6 +7,7 @@ makes such an answer from the contract alone. Both look at the same source that 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,14 @@ from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
 from mock_mcp.contract.gate import Contracts, Source
 from mock_mcp.contract.last_page import end_pages
-from mock_mcp.contract.operation import JSON, Operation, ResponseContract, is_json
-from mock_mcp.contract.request import read_simple
+from mock_mcp.contract.operation import (
+    JSON,
+    Operation,
+    Parameter,
+    ResponseContract,
+    is_json,
+)
+from mock_mcp.contract.request import read_parameter
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.errors import InvalidParams
@@ -156,28 +163,37 @@ def _required_headers(
 ) -> dict[str, str | list[str]]:
     """Return a valid value for each header that an answer must have."""
     headers: dict[str, str | list[str]] = {}
-    for name, is_required, schema in response.headers:
-        if not is_required:
+    for header in response.headers:
+        if not header.required:
             continue
-        headers[name.lower()] = "sample"
-        if schema is not None:
-            compiled = contracts.schemas.get(response.operation.document, schema, "response")
+        name = header.name.lower()
+        headers[name] = "sample"
+        if header.schema is not None:
+            compiled = contracts.schemas.get(response.operation.document, header.schema, "response")
 
-            def is_valid(value: Any, compiled: CompiledSchema = compiled) -> bool:
-                return compiled.is_valid(read_simple(_as_text(value), compiled))
+            def is_valid(
+                value: Any, header: Parameter = header, compiled: CompiledSchema = compiled
+            ) -> bool:
+                return compiled.is_valid(read_parameter(_as_text(value, header), header, compiled))
 
-            value = sample(compiled.schema, seed=f"{seed}/{name}", is_valid=is_valid)
-            headers[name.lower()] = _as_text(value)
+            value = sample(compiled.schema, seed=f"{seed}/{header.name}", is_valid=is_valid)
+            headers[name] = _as_text(value, header)
     return headers
 
 
-def _as_text(value: Any) -> str:
-    """Return the value of a header in style ``simple``."""
+def _as_text(value: Any, header: Parameter) -> str:
+    """Return the value of a header as it is written: as JSON, or in style ``simple``."""
+    if header.media_type is not None and is_json(header.media_type):
+        return json.dumps(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict) and header.explode:
+        return ",".join(f"{name}={_as_text(part, header)}" for name, part in value.items())
     if isinstance(value, dict):
         value = [part for pair in value.items() for part in pair]
-    return ",".join(map(_as_text, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ",".join(_as_text(item, header) for item in value)
+    return str(value)
 
 
 def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None) -> Expected:
@@ -193,7 +209,8 @@ def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None
         raise InvalidParams(f"{operation.label} declares no {wanted}; declared: {declared}.")
     if response is None:
         return Expected(operation.label, summary, 200, statuses, None, None)
-    status = wanted or (int(response.key) if response.key.isdigit() else 200)
+    key = response.key.replace("X", "0")  # of a range, the first
+    status = wanted or (int(key) if key.isdigit() else 200)
     media = response.pick()
     if media is None:
         return Expected(operation.label, summary, status, statuses, None, None)

@@ -38,7 +38,7 @@ from mock_mcp.contract.errors import ContractDocumentError, NoOperation
 from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
 from mock_mcp.contract.operation import JSON, Media, ResponseContract, base_type, is_json
-from mock_mcp.contract.request import read_simple, violations_of_request
+from mock_mcp.contract.request import read_parameter, violations_of_request
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint, is_too_deep
 from mock_mcp.contract.violations import bounded, excerpt, explain, limited
 from mock_mcp.errors import MissingExtra, MockMcpError
@@ -390,11 +390,12 @@ class Contracts:
         self, response: ResponseContract, mock: Mock, notes: list[str]
     ) -> Iterator[Violation]:
         document = response.operation.document
-        for name, required, schema in response.headers:
+        for declared in response.headers:
+            name = declared.name
             value = header(mock.headers, name)
             prefix = pointers.extend("/headers", name.lower())
             if value is None:
-                if required:
+                if declared.required:
                     yield Violation(
                         mock.request_id,
                         prefix,
@@ -403,10 +404,10 @@ class Contracts:
                         "no such header",
                         f"Add the header {name}: {response.key} requires it.",
                     )
-            elif schema is not None:
-                compiled = self.schemas.get(document, schema, "response")
+            elif declared.schema is not None:
+                compiled = self.schemas.get(document, declared.schema, "response")
                 notes += compiled.ignored
-                read = read_simple(value, compiled)
+                read = read_parameter(value, declared, compiled)
                 yield from explain(compiled, read, request_id=mock.request_id, prefix=prefix)
 
     # -- Requests -----------------------------------------------------------------------------

@@ -117,14 +117,14 @@ class ResponseContract:
     @cached_property
     def required_headers(self) -> tuple[str, ...]:
         """The names of the headers that an answer must have, sorted."""
-        return tuple(sorted(name for name, is_required, _ in self.headers if is_required))
+        return tuple(sorted(header.name for header in self.headers if header.required))
 
     @cached_property
-    def headers(self) -> tuple[tuple[str, bool, Place | None], ...]:
-        """Each declared header: its name, whether it is required, and where its schema stands."""
+    def headers(self) -> tuple[Parameter, ...]:
+        """The declared headers; they are written as header parameters are."""
         return tuple(self._headers())
 
-    def _headers(self) -> Iterator[tuple[str, bool, Place | None]]:
+    def _headers(self) -> Iterator[Parameter]:
         document = self.operation.document
         headers = self.node.get("headers")
         for name, node in headers.items() if isinstance(headers, dict) else ():
@@ -133,11 +133,7 @@ class ResponseContract:
             place, header = document.deref(self.place.child("headers", name), node)
             if not isinstance(header, dict):
                 continue
-            if document.version == "2.0":
-                yield name, False, place
-            else:
-                schema = place.child("schema") if "schema" in header else None
-                yield name, header.get("required") is True, schema
+            yield self.operation.parameter(name, "header", place, header)
 
     @cached_property
     def examples(self) -> tuple[Any, ...]:
@@ -231,10 +227,11 @@ class Operation:
         for place, node in self._parameter_nodes():
             name, where = node.get("name"), node.get("in")
             if isinstance(name, str) and where in ("path", "query", "header", "cookie"):
-                found[name, where] = self._parameter(name, where, place, node)
+                found[name, where] = self.parameter(name, where, place, node)
         return tuple(found.values())
 
-    def _parameter(self, name: str, where: str, place: Place, node: Mapping[str, Any]) -> Parameter:
+    def parameter(self, name: str, where: str, place: Place, node: Mapping[str, Any]) -> Parameter:
+        """Return the parameter, or the header of a response, that ``node`` declares."""
         required = node.get("required") is True or where == "path"
         may_be_empty = where == "query" and node.get("allowEmptyValue") is True
         schema: Place | None

@@ -24,7 +24,7 @@ from mock_mcp.contract.schema import CompiledSchema, SchemaCache
 from mock_mcp.contract.violations import bounded, explain
 from mock_mcp.types import Violation
 
-__all__ = ["read_simple", "violations_of_request"]
+__all__ = ["read_parameter", "violations_of_request"]
 
 _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
 _EXPLODED = {"label": ".", "matrix": ";"}
@@ -102,7 +102,7 @@ class _RequestChecker:
             text = header(self._headers, parameter.name)
         else:
             text = self._cookies().get(parameter.name)
-        return _ABSENT if text is None else _read(text, parameter, compiled)
+        return _ABSENT if text is None else read_parameter(text, parameter, compiled)
 
     def _query_value(self, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
         name = parameter.name
@@ -117,7 +117,7 @@ class _RequestChecker:
                 return self._spread(parameter, schema)
             return _ABSENT
         if parameter.media_type is not None or "array" not in kinds:
-            return _read(values[-1], parameter, compiled)
+            return read_parameter(values[-1], parameter, compiled)
         if not parameter.explode:
             values = [part for value in values for part in value.split(_separator(parameter))]
         return coerce(values, schema)
@@ -240,41 +240,34 @@ def _encoded(pairs: list[tuple[str, Any]], media: Media) -> Iterator[tuple[str, 
             yield name, value
 
 
-def _read(text: str, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
+def read_parameter(text: str, parameter: Parameter, compiled: CompiledSchema | None) -> Any:
+    """Return the value of a parameter, or of a response's header, that is one text.
+
+    Args:
+        text: As sent: ``a,b`` is a list, ``k,v`` (or ``k=v`` exploded) an object, if the schema
+            wants one; its style may put another character in place of the comma.
+        parameter: How it is written.
+        compiled: What it must be; None when that is not known.
+    """
     if parameter.media_type is not None:
         return read_json(text) if is_json(parameter.media_type) else text
     if compiled is None:
         return text
+    kinds = compiled.kinds
     separator = _separator(parameter)
-    return read_simple(text, compiled, explode=parameter.explode, separator=separator)
+    if "array" in kinds:
+        return coerce([part.strip() for part in text.split(separator)], compiled.schema)
+    if "object" in kinds and "string" not in kinds:
+        parts = text.split(separator)
+        if parameter.explode:
+            pairs = {k: v for k, equals, v in (part.partition("=") for part in parts) if equals}
+        else:
+            pairs = dict(zip(parts[::2], parts[1::2], strict=False))
+        return coerce(pairs, compiled.schema)
+    return read_text(text, compiled.forms, kinds)
 
 
 def _separator(parameter: Parameter) -> str:
     """Return what stands between the items of a list that is one text."""
     known = _EXPLODED if parameter.explode else _SEPARATORS
     return known.get(parameter.style, ",")
-
-
-def read_simple(
-    text: str, compiled: CompiledSchema, *, explode: bool = False, separator: str = ","
-) -> Any:
-    """Return the value of a header or path parameter in style ``simple``.
-
-    Args:
-        text: As sent: ``a,b`` is a list, ``k,v`` (or ``k=v`` exploded) an object, if the schema
-            wants one.
-        compiled: What it must be.
-        explode: Whether an object is written ``k=v,k=v``.
-        separator: What stands in place of the comma in another style.
-    """
-    kinds = compiled.kinds
-    if "array" in kinds:
-        return coerce([part.strip() for part in text.split(separator)], compiled.schema)
-    if "object" in kinds and "string" not in kinds:
-        parts = text.split(separator)
-        if explode:
-            pairs = {k: v for k, equals, v in (part.partition("=") for part in parts) if equals}
-        else:
-            pairs = dict(zip(parts[::2], parts[1::2], strict=False))
-        return coerce(pairs, compiled.schema)
-    return read_text(text, compiled.forms, kinds)

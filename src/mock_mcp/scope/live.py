@@ -188,7 +188,7 @@ def _declared(ruling: Ruling, answer: RecordedResponse) -> Sequence[str]:
     """Return the names of the headers that the contract declares for an answer."""
     match = ruling.source.match
     response = match and match.operation.response(answer.status)
-    return [name for name, _, _ in response.headers] if response else ()
+    return [header.name for header in response.headers] if response else ()
 
 
 def _data(answer: RecordedResponse) -> object:

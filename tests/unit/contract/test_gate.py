@@ -583,6 +583,9 @@ def test_a_sample_for_head_has_no_body(tmp_path: Path) -> None:
     assert contracts.check_mock(head, mock).violations == ()
 
 
+PAIR = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "enum": [5]}}}
+
+
 @pytest.mark.parametrize("status", ["201", "204"])
 def test_a_sample_has_the_headers_that_its_answer_must_have(tmp_path: Path, status: str) -> None:
     headers = {
@@ -594,6 +597,8 @@ def test_a_sample_has_the_headers_that_its_answer_must_have(tmp_path: Path, stat
             "schema": {"type": "array", "items": {"enum": ["a"]}, "minItems": 2, "maxItems": 2},
         },
         "X-Any": {"required": True},
+        "X-Pair": {"required": True, "explode": True, "schema": PAIR},
+        "X-Json": {"required": True, "content": {"application/json": {"schema": PAIR}}},
         "X-Rarely": {"schema": {"type": "string"}},
     }
     paths = {"/users/{id}": {"get": {"responses": {status: {"headers": headers}}}}}
@@ -603,7 +608,42 @@ def test_a_sample_has_the_headers_that_its_answer_must_have(tmp_path: Path, stat
     assert contracts.check_mock(request(), mock).violations == ()
     sent = dict(mock.headers or {})
     assert str(sent.pop("location")).startswith("https://")
+    assert json.loads(str(sent.pop("x-json"))) == {"n": 5}
+    assert sent.pop("x-pair") == "n=5"
     assert sent == {"x-left": "5", "x-final": "true", "x-kinds": "a,a", "x-any": "sample"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"x-pair": "n=5", "x-json": '{"n": 5}'}, []),
+        ({"x-pair": "n,5"}, ["/headers/x-pair/n required"]),
+        ({"x-pair": "n=6"}, ["/headers/x-pair/n enum"]),
+        ({"x-json": '{"n": 6}'}, ["/headers/x-json/n enum"]),
+        ({"x-json": "n=5"}, ["/headers/x-json type"]),
+    ],
+)
+def test_headers_are_read_as_they_are_declared(
+    tmp_path: Path, headers: dict[str, Any], found: list[str]
+) -> None:
+    declared = {
+        "X-Pair": {"explode": True, "schema": PAIR},
+        "X-Json": {"content": {"application/json": {"schema": PAIR}}},
+    }
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"headers": declared}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    assert pairs(contracts.check_mock(request(), Mock("r", None, headers=headers))) == found
+
+
+@pytest.mark.parametrize(("key", "status"), [("2XX", None), ("4XX", 400), ("default", None)])
+def test_a_sample_has_the_first_status_of_a_range(
+    tmp_path: Path, key: str, status: int | None
+) -> None:
+    paths = {"/users/{id}": {"get": {"responses": {key: {}}}}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
+    contracts = Contracts([DocumentSource(tmp_path / "api.json", "https://api.test/v1")])
+    assert sample_mock(contracts, request(), seed=1).status == status
 
 
 # -- What is ignored --------------------------------------------------------------------------
