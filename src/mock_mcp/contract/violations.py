@@ -172,7 +172,7 @@ class _Explainer:
         if not branches or kinds is not None:
             yield self._wrong_type(here, kinds or ["a value of one of the alternatives"])
             return
-        wrong = self._wrong_selector(branches, error)
+        wrong = self._wrong_constant(branches, here) or self._wrong_selector(branches, error)
         if wrong is not None:
             yield wrong
             return
@@ -180,6 +180,19 @@ class _Explainer:
         note = f" (Closest of {len(error.kind.context)} alternatives.)"  # type: ignore[attr-defined]
         for inner in best:
             yield from self.error(inner, note)
+
+    def _wrong_constant(
+        self, branches: list[list[ValidationError]], here: _Path
+    ) -> _Finding | None:
+        """Return the finding when each alternative wants other constants, or another type."""
+        options: list[Any] = []
+        for errors in branches:
+            own = [e for e in errors if list(e.instance_path) == here]
+            wanted = [e for e in own if e.kind.name in ("const", "enum")]
+            if not wanted and all(e.kind.name != "type" for e in own):
+                return None
+            options += [o for e in wanted for o in _options(e) if o not in options]
+        return self._not_an_option(here, "enum", options) if options else None
 
     def _wrong_selector(
         self, branches: list[list[ValidationError]], parent: ValidationError
@@ -247,6 +260,17 @@ class _Explainer:
             expected = "exactly one of the alternatives"
             hint = "The value fits several alternatives: add or change what tells them apart."
             return [(path, keyword, expected, actual, hint)]
+        if keyword == "propertyNames":
+            rule = f"{kind.error.kind.name} {excerpt(node.get(kind.error.kind.name))}"
+            name = str(kind.error.instance)
+            hint = f"Rename {excerpt(name, 60)}: names here must satisfy {bounded(rule, 120)}."
+            return [([*path, name], keyword, f"a name with {rule}", excerpt(name), hint)]
+        if keyword == "contains":
+            limit = str(error.evaluation_path[-1])
+            most = "most" if limit == "maxContains" else "least"
+            items = f"at {most} {node.get(limit) if limit != keyword else 1} items"
+            expected = f"{items} that satisfy {bounded(excerpt(node.get(keyword)), 120)}"
+            return [(path, keyword, expected, actual, f"Give {expected}.")]
         if type(kind).__name__.endswith("FalseSchema"):
             return [(path, "false", "nothing here", actual, "Remove it: it is not allowed here.")]
         expected = f"{keyword} {excerpt(node.get(keyword))}" if keyword in node else keyword

@@ -332,6 +332,26 @@ def test_long_lists_are_judged_whole_and_explained_by_their_head(
     assert "minItems" not in {violation.keyword for violation in verdict.violations}
 
 
+@pytest.mark.parametrize(
+    ("schema", "body", "hint"),
+    [
+        ({"propertyNames": {"pattern": "^[a-z]+$"}}, {"A1": 1}, 'Rename "A1": names here must satisfy pattern "^[a-z]+$".'),
+        ({"contains": {"type": "string"}}, [1], 'Give at least 1 items that satisfy {"type": "string"}.'),
+        ({"contains": {"type": "string"}, "minContains": 2}, ["a"], 'Give at least 2 items that satisfy {"type": "string"}.'),
+        ({"contains": {"type": "string"}, "maxContains": 1}, ["a", "b"], 'Give at most 1 items that satisfy {"type": "string"}.'),
+        ({"oneOf": [{"const": "cat"}, {"const": "dog"}]}, "dogs", 'Did you mean "dog"?'),
+        ({"oneOf": [{"const": "cat"}, {"const": "dog"}]}, "x", 'Use one of "cat", "dog".'),
+        ({"anyOf": [{"enum": ["cat"]}, {"type": "null"}]}, "x", 'Use "cat".'),
+        ({"anyOf": [{"const": "cat"}, {"type": "string", "minLength": 3}]}, "x", 'Use "cat". (Closest of 2 alternatives.)'),
+    ],
+)  # fmt: skip
+def test_hints_name_what_would_be_right(
+    contracts: Contracts, schema: Any, body: Any, hint: str
+) -> None:
+    verdict = contracts.check_mock(request(metadata={"schema": schema}), Mock("r", body))
+    assert [violation.hint for violation in verdict.violations] == [hint]
+
+
 def test_the_search_for_misspellings_is_bounded(contracts: Contracts) -> None:
     options = [f"{'long.name.' * 10}{i}" for i in range(200)]
     schema = {"properties": {f"p{i}": {"enum": options} for i in range(40)}}
