@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mock_mcp.contract import pointer as pointers
+from mock_mcp.contract._judge import json_type
 
 __all__ = ["Form", "coerce", "fields_of", "forms_of", "kinds_of", "nest", "read_json", "read_text"]
 
@@ -156,7 +157,11 @@ def _member(branches: list[dict[str, Any]], key: str) -> Any:
 
 
 def _form(branch: dict[str, Any]) -> Form:
-    return Form(frozenset(_types(branch)), branch.get("enum"))
+    return Form(frozenset(_types(branch)), _options(branch))
+
+
+def _options(branch: dict[str, Any]) -> Any:
+    return [branch["const"]] if "const" in branch else branch.get("enum")
 
 
 def _types(branch: dict[str, Any]) -> set[str]:
@@ -167,7 +172,9 @@ def _types(branch: dict[str, Any]) -> set[str]:
         return set(kinds)
     if "properties" in branch or "additionalProperties" in branch:
         return {"object"}
-    return {"array"} if "items" in branch else set()
+    if "items" in branch:
+        return {"array"}
+    return {json_type(option) for option in _options(branch) or ()} - {"array", "object"}
 
 
 def _branches(schema: Any, root: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -182,5 +189,5 @@ def _branches(schema: Any, root: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if "$ref" in node:
             inner.append(pointers.follow(root, node["$ref"].removeprefix("#")))
         stack.extend(inner)
-        if not inner or node.keys() & {"type", "enum", "properties", "items"}:
+        if not inner or node.keys() & {"type", "const", "enum", "properties", "items"}:
             yield node

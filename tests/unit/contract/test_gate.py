@@ -234,7 +234,7 @@ OBJECT = {"type": "object", "required": ["id"], "properties": {"id": {"type": "i
         ({"type": "string"}, "text/plain", {"a": 1}, False, ["/body content-type"]),
         ({"type": "string"}, "image/png", {"$base64": "aGk="}, False, EVADED),
         ({"enum": ["a", "b"]}, "text/plain", "a", True, []),
-        ({"enum": ["a", "b"]}, "text/plain", "c", False, EVADED),
+        ({"enum": ["a", "b"]}, "text/plain", "c", True, ["/body enum"]),
     ],
 )
 def test_no_content_type_escapes_a_lone_schema(

@@ -169,9 +169,16 @@ STRINGS = {"type": "object", "additionalProperties": {"type": "string", "maxLeng
         ([parameter("f", "query", {"type": "boolean"}, allowEmptyValue=True)], "f", []),
         ([parameter("f", "query", {"type": "boolean"}, allowEmptyValue=True)], "f=x", ["/query/f type"]),
         ([parameter("f", "query", {"type": "boolean"})], "f=", ["/query/f type"]),
+        ([parameter("f", "query", {"enum": [1, 2, "all", True]})], "f=1", []),
+        ([parameter("f", "query", {"enum": [1, 2, "all", True]})], "f=all", []),
+        ([parameter("f", "query", {"enum": [1, 2, "all", True]})], "f=true", []),
+        ([parameter("f", "query", {"enum": [1, 2, "all", True]})], "f=3", ["/query/f enum"]),
+        ([parameter("f", "query", {"enum": ["1"]})], "f=1", []),
+        ([parameter("f", "query", {"const": 1.5})], "f=1.5", []),
+        ([parameter("f", "query", {"anyOf": [{"type": "string", "const": "all"}, {"type": "integer"}]})], "f=5", []),
     ],
 )  # fmt: skip
-def test_objects_and_empty_values_in_a_query(
+def test_what_a_query_parameter_may_be(
     tmp_path: Path, parameters: list[Any], query: str, expected: list[str]
 ) -> None:
     limits = {"type": "object", "required": ["gt"], "properties": {"gt": {"type": "integer"}}}
