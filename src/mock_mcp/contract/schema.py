@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ MAX_VALUE_DEPTH = 200
 
 MAX_LOOKED_AT = 50
 """Items of a list whose violations are looked for, when there are any among them."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*={0,2}[\r\n]*")
 
 _COUNTING = frozenset(("contains", "minContains", "minItems"))
 _MAX_DROPS = 100
@@ -195,6 +198,7 @@ def compile_schema(
             validator = jsonschema_rs.Draft202012Validator(
                 schema,
                 validate_formats=True,
+                formats={"byte": _is_base64},
                 ignore_unknown_formats=True,
                 offline=True,  # the default fetches remote references
                 mask="value",  # messages are not used; do not copy the value into them
@@ -212,6 +216,12 @@ def compile_schema(
         else:
             return CompiledSchema(schema, validator, dropped)
     raise _uncompilable(place, f"more than {_MAX_DROPS} keywords are not valid")
+
+
+def _is_base64(text: str) -> bool:
+    """Say whether a text is base64, in either alphabet; line breaks and padding are optional."""
+    digits = len(text) - sum(map(text.count, "\r\n="))
+    return digits % 4 != 1 and _BASE64.fullmatch(text) is not None
 
 
 def _uncompilable(place: Place, reason: str) -> ContractDocumentError:

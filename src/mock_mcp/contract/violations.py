@@ -47,6 +47,7 @@ _MAX_OPTIONS = 200
 _MAX_UNEXPECTED = 10
 
 _FORMATS = {
+    "byte": "aGVsbG8=",
     "date": "2024-01-31",
     "date-time": "2024-01-31T12:00:00Z",
     "duration": "P3DT4H",
