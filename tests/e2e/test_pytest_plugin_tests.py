@@ -368,6 +368,39 @@ def test_shared_fixtures_are_recorded_and_replayed_by_four_workers(tests: Plugin
     assert tests.recordings() == written
 
 
+def test_a_run_over_two_projects_finds_the_recordings_of_both(tests: PluginProject) -> None:
+    """Pytest takes the root of the first: the tests of the second lie outside it."""
+    pyproject = tests.path / "pyproject.toml"
+    for project in ("billing", "shop"):
+        tests.write(
+            """
+            @pytest.fixture(scope="session")
+            def token():
+                return user(1)
+
+            @pytest.mark.mock_mcp
+            def test_one(token):
+                assert user(2)
+            """,
+            f"{project}/tests/test_{project}.py",
+        )
+        for file in (pyproject, tests.path / "openapi.json"):
+            (tests.path / project / file.name).write_bytes(file.read_bytes())
+        assert tests.run(*EXAMPLE, project).outcomes() == {"passed": 1}
+    pyproject.unlink()
+    written = tests.recordings()
+    assert {name for name in written if "_session" in name} == {
+        "billing/tests/__mocks__/_session.token.json",
+        "shop/tests/__mocks__/_session.token.json",
+    }
+    for projects in (("billing", "shop"), ("shop", "billing")):
+        result = tests.run(*projects)
+        assert result.outcomes() == {"passed": 2}, result.text
+    (tests.path / "shop/tests/__mocks__/test_shop/test_one.json").unlink()
+    result = tests.run("billing", "shop")
+    assert "--mock-mode=new_episodes shop/tests/test_shop.py::test_one" in result.text
+
+
 def test_a_shared_fixture_no_passing_test_used_is_not_recorded(tests: PluginProject) -> None:
     tests.write("""
         @pytest.fixture(scope="module")

@@ -365,7 +365,7 @@ class MockedSession:
             settings,
             polices=self._polices,
             client=self._client if asks else None,
-            repair=lambda source: repair_command(source, self._typed(node_id)),
+            repair=lambda source: repair_command(source, self._typed(item.path, node_id)),
             test=test | context,
         )
 
@@ -377,12 +377,13 @@ class MockedSession:
             self._hooks.close()
             self._hooks = None
 
-    def _typed(self, node_id: str) -> str:
-        """Return a node id as it is typed in the folder where pytest was started."""
-        path, separator, name = node_id.partition("::")
-        config = self._config
-        typed = as_typed(config.rootpath / path, config.invocation_params.dir)
-        return typed + separator + name
+    def _typed(self, file: Path, node_id: str) -> str:
+        """Return a node id as it is typed in the folder where pytest was started.
+
+        The file is not read from the id, which begins with anything outside pytest's root.
+        """
+        _, separator, name = node_id.partition("::")
+        return as_typed(file, self._config.invocation_params.dir) + separator + name
 
     @on_real_files
     def _finish(self, scope: Scope, *, passed: bool) -> None:

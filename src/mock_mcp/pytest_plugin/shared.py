@@ -77,8 +77,10 @@ def place_of(
     if scope == "module":
         return locate_scope("module", item.path, fixture=name)
     defined = Path(inspect.getfile(inspect.unwrap(fixturedef.func)))
-    inside = defined.is_relative_to(root) and "site-packages" not in defined.parts
-    return locate_scope(scope, defined.parent if inside else root, fixture=name)
+    # A run over several projects has the root of one: what lies above the test is no plugin either.
+    own = defined.is_relative_to(root) or item.path.is_relative_to(defined.parent)
+    beside = own and "site-packages" not in defined.parts
+    return locate_scope(scope, defined.parent if beside else root, fixture=name)
 
 
 def _parameter(request: pytest.FixtureRequest) -> str:
