@@ -216,7 +216,12 @@ class Router:
         for answer in answers:
             if answer.error is None:
                 return answer.daemon, answer.value
-        why = " ".join(a.error.message for a in answers if isinstance(a.error, UnknownBatch))
+        # The daemon that had it says why it ended; the others, in fewer words, that it is unknown.
+        why = max(
+            (a.error.message for a in answers if isinstance(a.error, UnknownBatch)),
+            key=len,
+            default="",
+        )
         silent = [
             f"{answer.daemon.info.project_root}: {answer.error}"
             for answer in answers

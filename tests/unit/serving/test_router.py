@@ -115,6 +115,14 @@ async def test_a_batch_nobody_has_is_unknown_and_silent_daemons_are_named(world)
     slow.stuck = False
 
 
+async def test_a_batch_nobody_has_is_said_to_be_unknown_once(world):
+    world.daemon("p1")
+    world.daemon("p2")
+    with pytest.raises(UnknownBatch) as unknown:
+        await world.router().find("batch:x:1")
+    assert str(unknown.value).count("not found") == 1
+
+
 async def test_a_wait_that_finds_nothing_ends_with_its_time(world):
     world.daemon("p1")
     assert await world.router().wait(None, time.monotonic() + 0.05) == []
