@@ -31,6 +31,8 @@ LEASE_MS = 600_000
 DEPTH = 150
 """Deepest nesting of arguments, under what the daemon takes with its message around them."""
 
+_AGAIN = "Nothing was done: correct the arguments and call again."
+
 _BatchId = Annotated[str, Meta(description="The batch's id, as claim_next_batch returned it.")]
 _Token = Annotated[str, Meta(description="The claimToken that came with your claim.")]
 _RunId = Annotated[str, Meta(description="Only batches of this test run; see list_runs.")]
@@ -167,20 +169,27 @@ def arguments_of(tool: str, arguments: Mapping[str, Any]) -> Arguments:
         InvalidParams: The message names every unknown argument, or the first wrong value.
     """
     cls = ARGUMENTS[tool]
-    known = msgspec.structs.fields(cls)
-    names = [field.encode_name for field in known]
+    names = _names(cls)
     if unknown := [name for name in arguments if name not in names]:
         takes = f"it takes {', '.join(names)}" if names else "it takes none"
         raise InvalidParams(
-            f"{tool} has no argument {', '.join(map(repr, unknown))[:500]}; {takes}."
+            f"{tool} has no argument {', '.join(map(repr, unknown))[:500]}; {takes}. {_AGAIN}"
         )
     values = _without_nulls(arguments)
     if problem := _unrepresentable(values):
-        raise InvalidParams(f"{tool}: {problem}")
+        raise InvalidParams(f"{tool}: {problem} {_AGAIN}")
     try:
         return msgspec.convert(values, cls)
     except msgspec.ValidationError as exc:
-        raise InvalidParams(f"{tool}: {exc}.") from None
+        in_mock = (
+            f" A mock takes {', '.join(_names(MockArgument))}." if "$.mocks[" in str(exc) else ""
+        )
+        raise InvalidParams(f"{tool}: {exc}.{in_mock} {_AGAIN}") from None
+
+
+def _names(cls: type[msgspec.Struct]) -> list[str]:
+    """Return the names of a struct's fields on the wire."""
+    return [field.encode_name for field in msgspec.structs.fields(cls)]
 
 
 def _without_nulls(arguments: Mapping[str, Any]) -> dict[str, Any]:

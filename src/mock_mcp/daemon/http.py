@@ -244,7 +244,8 @@ class HttpConnection(ReceivingProtocol):
 
     def _too_large(self) -> tuple[int, MockMcpError]:
         return 413, LimitExceeded(
-            f"The body is larger than {self._limits.body_bytes} bytes (limit body_bytes)."
+            f"The body is larger than {self._limits.body_bytes} bytes (limit body_bytes); "
+            "send a smaller one."
         )
 
     def _head_too_large(self) -> tuple[int, MockMcpError]:

@@ -78,7 +78,7 @@ def test_every_unknown_argument_is_named():
         (
             "provide_batch_mock_data",
             {**CLAIMED, "mocks": [{"requestId": "r", "data": 1, "statusCode": 404}]},
-            r"statusCode.*mocks\[0\]",
+            r"statusCode.*mocks\[0\].*takes requestId, data, status, headers, delayMs, reuse\.",
         ),
         (
             "provide_batch_mock_data",
@@ -93,8 +93,9 @@ def test_every_unknown_argument_is_named():
     ],
 )
 def test_wrong_arguments_are_refused_in_words(tool, arguments, message):
-    with pytest.raises(InvalidParams, match=message):
+    with pytest.raises(InvalidParams, match=message) as refusal:
         arguments_of(tool, arguments)
+    assert "correct the arguments and call again" in str(refusal.value)
 
 
 def test_deep_arguments_are_refused():
