@@ -376,6 +376,7 @@ async def test_a_client_that_reads_no_more_is_gone(place):
     asked = asyncio.create_task(test.request_mock("/user", "GET"))
     await raw.tool("claim_next_batch", waitMs=WAIT_MS)
     raw.process._transport.get_pipe_transport(1).close()
+    await asyncio.sleep(0)  # asyncio closes it in its next turn: before the answer to what follows
     raw.request("ping", {})
     await pending(control)  # the claim is released
     raw.process.stdin.close()
