@@ -24,6 +24,7 @@ PARTS = (
     "start",
     "daemon",
     "round_trip",
+    "node",
     "queue",
     "adapter",
     "gate",
