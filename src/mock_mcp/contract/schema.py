@@ -44,6 +44,7 @@ MAX_LOOKED_AT = 50
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*={0,2}[\r\n]*")
 
 _COUNTING = frozenset(("contains", "minContains", "minItems"))
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 _MAX_DROPS = 100
 
 
@@ -153,7 +154,7 @@ def is_too_deep(value: Any) -> bool:
             child
             for node in level
             for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
+            if type(child) not in _SCALARS and isinstance(child, (dict, list))
         ]
     return bool(level)
 
