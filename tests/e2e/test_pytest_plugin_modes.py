@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from mock_mcp.recordings.check import check_recordings
 from support.plugin import (  # fixtures too
     DOCUMENT,
     PluginProject,
@@ -239,3 +241,43 @@ def test_a_changed_contract_that_still_fits_changes_nothing(
     assert tests.run().outcomes() == {"passed": 2}
     assert tests.run("--mock-mode=new_episodes", MOCK_MCP="1").outcomes() == {"passed": 2}
     assert tests.recordings() == before
+
+
+@pytest.fixture
+def billing(tests: PluginProject) -> Path:
+    """A project in a project, each with settings and a contract of its own."""
+    root = tests.path / "packages" / "billing"
+    tests.write(ONE.replace("user()", "user(7)"), "packages/billing/tests/test_bills.py")
+    (root / "api.json").write_text(json.dumps(DOCUMENT))
+    (root / "pyproject.toml").write_text('[tool.mock-mcp]\nopenapi = ["api.json"]\n')
+    tests.contract(DOCUMENT | {"servers": [{"url": "https://another.test"}]})
+    return root
+
+
+def test_a_test_has_the_settings_and_contract_of_the_nearest_project(
+    tests: PluginProject, billing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests.write(ONE)
+    for place in (tests.path, billing):
+        monkeypatch.chdir(place)
+        result = tests.run("--mock-source=example", "--mock-mode=all", str(billing))
+        assert result.outcomes() == {"passed": 1}, result.text
+    result = tests.run("--mock-source=example", str(tests.path / "test_app.py"))
+    assert "https://api.test is none of the servers of" in result.text
+    report = check_recordings(tests.path)
+    assert (report.recordings, dict(report.unchecked)) == (1, {})
+    (billing / "pyproject.toml").write_text("[tool.mock-mcp]\nopenapy = []\n")
+    result = tests.run(str(tests.path))
+    assert result.outcomes() == {"errors": 1, "failed": 1}
+    assert "billing/pyproject.toml: [tool.mock-mcp] has the unknown key 'openapy'" in result.text
+
+
+def test_the_daemon_of_a_run_is_told_the_contract_of_a_project_further_down(
+    tests: PluginProject, billing: Path, assistant: ScriptedAssistant
+) -> None:
+    assert tests.run(MOCK_MCP="1").outcomes() == {"passed": 1}
+    (asked,) = assistant.asked
+    assert asked["contract"] == {
+        "documents": [{"path": str(billing / "api.json")}],
+        "mode": "enforce",
+    }

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 # imports itself and those of lower layers. Parts of one layer do not know each other, unless
 # SIBLINGS says so.
 LAYERS = (
-    ("_version", "clock", "errors", "types", "limits", "real_files", "settings_keys", "words"),
+    ("_version", "clock", "errors", "types", "limits", "real_files", "settings_table", "words"),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
     ("browser", "daemon", "control", "client"),
@@ -31,6 +31,7 @@ LAYERS = (
     ("pytest_plugin", "cli"),
 )
 SIBLINGS = {
+    "settings_table": {"errors"},
     "types": {"errors"},
     "errors": {"types"},  # for annotations only
     "recordings": {"contract", "exchange"},

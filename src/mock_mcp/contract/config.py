@@ -7,7 +7,6 @@ contract = "enforce"
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.contract.gate import MODES, Mode
 from mock_mcp.errors import ConfigurationError
-from mock_mcp.settings_keys import unknown_key
+from mock_mcp.settings_table import read_table
 
 __all__ = ["ProjectContract", "load_project_config"]
 
@@ -38,21 +37,7 @@ def load_project_config(root: Path) -> ProjectContract:
         ConfigurationError: The file is not TOML, or a setting cannot be used; the message names
             the file and the key.
     """
-    file = root / "pyproject.toml"
-    try:
-        with file.open("rb") as stream:
-            project = tomllib.load(stream)
-    except FileNotFoundError:
-        return ProjectContract()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
-    tool = project.get("tool")
-    settings = tool.get("mock-mcp", {}) if isinstance(tool, dict) else {}
-    if not isinstance(settings, dict):
-        raise ConfigurationError(f"{file}: [tool.mock-mcp] must be a table")
-    wrong = unknown_key(settings)
-    if wrong is not None:
-        raise ConfigurationError(f"{file}: {wrong}")
+    settings, file = read_table(root), root / "pyproject.toml"
     listed = settings.get("openapi", [])
     if isinstance(listed, (str, dict)):
         listed = [listed]

@@ -8,6 +8,7 @@ written at the end of its tear-down.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -21,9 +22,10 @@ from mock_mcp.exchange import HostRules, MocksNothing
 from mock_mcp.interceptors import Installed, install, keep_hooks
 from mock_mcp.pytest_plugin import WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, presented_again, shorten, swallowed
+from mock_mcp.pytest_plugin.projects import Projects
 from mock_mcp.pytest_plugin.report import Report, as_typed
 from mock_mcp.pytest_plugin.responder import ResponderProcess
-from mock_mcp.pytest_plugin.settings import project_settings, settings_of
+from mock_mcp.pytest_plugin.settings import settings_of
 from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
 from mock_mcp.real_files import on_real_files, real_files
@@ -32,7 +34,7 @@ from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.responders.errors import ResponderUnusable
 from mock_mcp.runtime.cache import default_cache_dir
 from mock_mcp.runtime.project import Project
-from mock_mcp.scope import LazyClient, Polices, Scope, ScopeSettings, resolve_mode
+from mock_mcp.scope import LazyClient, Scope, resolve_mode
 
 __all__ = ["MockedSession"]
 
@@ -50,9 +52,12 @@ class MockedSession:
         told = getattr(config, "workerinput", {})
         worker = self._worker = told.get("workerid")
         self._project = Project.resolve(None, config.rootpath)
-        self._broken: ConfigurationError | None = None
-        self._settings = self._project_settings()
-        self._polices = Polices(self._project)
+        self._projects = Projects(self._project)
+        if worker is None:  # a worker can only fail its tests
+            try:
+                self._projects.of(str(self._project.root))
+            except ConfigurationError as exc:
+                raise pytest.UsageError(exc.message) from None
         self._run = told.get(WORKER) or uuid.uuid4().hex
         cache_dir = _cache_dir()
         self._client = LazyClient(
@@ -133,7 +138,8 @@ class MockedSession:
         if is_mocked(item):
             self._begin(item)
         elif self._blocks:
-            rules = HostRules((), passthrough=self._settings.get("passthrough", ()))
+            settings = self._projects.of(str(item.path.parent)).settings
+            rules = HostRules((), passthrough=settings.get("passthrough", ()))
             self._installed[item] = install(MocksNothing(rules.decide), why=_NOT_MOCKED)
         return (yield)
 
@@ -252,9 +258,8 @@ class MockedSession:
         request: pytest.FixtureRequest,
         item: pytest.Item,
     ) -> SharedScope:
-        settings = settings_of(request.node, self._settings)
         doc = getattr(fixturedef.func, "__doc__", None)
-        scope = self._make_scope(item, place, settings, fixture=fixturedef.argname, doc=doc)
+        scope = self._make_scope(item, place, request.node, fixture=fixturedef.argname, doc=doc)
         return SharedScope(scope, fixturedef.argname)
 
     def _end_fixture(self, path: Path, installed: list[Installed]) -> None:
@@ -325,20 +330,11 @@ class MockedSession:
 
     # -- Inside --------------------------------------------------------------------------------
 
-    def _project_settings(self) -> dict[str, Any]:
-        try:
-            return project_settings(self._project.root)
-        except ConfigurationError as exc:
-            if self._worker is None:
-                raise pytest.UsageError(exc.message) from None
-            self._broken = exc  # an xdist worker can only fail its tests
-            return {}
-
     def _begin(self, item: pytest.Item) -> None:
         self._scopes[item] = scope = self._make_scope(
             item,
             _place(item),
-            settings_of(item, self._settings),
+            item,
             doc=getattr(getattr(item, "function", None), "__doc__", None),
         )
         self._installed[item] = install(scope)
@@ -347,14 +343,15 @@ class MockedSession:
         self,
         item: pytest.Item,
         place: Place,
-        settings: ScopeSettings,
+        node: pytest.Item | pytest.Collector,
         *,
         doc: str | None,
         **context: Any,
     ) -> Scope:
-        if self._broken is not None:
-            raise self._broken
+        """Return a scope for the calls of a test, or of a fixture of a class, module or more."""
         assert item.parent is not None
+        project = self._projects.of(os.path.dirname(place.file))  # noqa: PTH120 - for each test
+        settings = project.complete(settings_of(node, project.settings))
         node_id = f"{item.parent.nodeid}::{item.name}"
         asks = settings.mode != "none" and settings.source == "ai"
         if asks and self._display:
@@ -363,7 +360,7 @@ class MockedSession:
         return Scope(
             place,
             settings,
-            polices=self._polices,
+            polices=project.polices,
             client=self._client if asks else None,
             repair=lambda source: repair_command(source, self._typed(item.path, node_id)),
             test=test | context,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.scope import ScopeSettings, make_settings, resolve_mode
-from mock_mcp.settings_keys import PLUGIN_KEYS, unknown_key
+from mock_mcp.settings_table import PLUGIN_KEYS, read_table
 
 __all__ = ["KEYS", "MARKER_KEYS", "project_settings", "settings_of"]
 
@@ -26,20 +25,9 @@ def project_settings(root: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: The file is not TOML, a key is unknown or a value of the wrong kind.
     """
-    file = root / "pyproject.toml"
-    try:
-        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("mock-mcp", {})
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as exc:
-        raise ConfigurationError(f"{file} cannot be read: {exc}") from None
-    if not isinstance(tool, dict):
-        raise ConfigurationError(f"{file}: [tool.mock-mcp] must be a table, not {tool!r}.")
-    wrong = unknown_key(tool)
-    if wrong is not None:
-        raise ConfigurationError(f"{file}: {wrong}")
-    settings = {key: tool[key] for key in KEYS if key in tool}
-    _checked(settings, f"{file}: [tool.mock-mcp] ")
+    table = read_table(root)
+    settings = {key: table[key] for key in KEYS if key in table}
+    _checked(settings, f"{root / 'pyproject.toml'}: [tool.mock-mcp] ")
     return settings
 
 

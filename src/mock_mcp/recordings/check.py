@@ -22,6 +22,7 @@ from mock_mcp.recordings.miss import repair_command, repair_of_block, source_of
 from mock_mcp.recordings.paths import DIRECTORY, locate, module_of, names_at, names_of
 from mock_mcp.recordings.store import read_recording
 from mock_mcp.recordings.survey import Survey, survey
+from mock_mcp.settings_table import root_with_table
 
 __all__ = ["Broken", "Drifted", "Report", "check_recordings", "shown"]
 
@@ -80,7 +81,9 @@ class Report:
 class _Checker:
     def __init__(self, root: Path, report: Report, cache_dir: Path | None) -> None:
         self._root = root
-        self._contracts = ProjectContracts(root, cache_dir=cache_dir)
+        self._cache_dir = cache_dir
+        self._contracts: dict[Path, ProjectContracts] = {}
+        self._roots: dict[Path, Path] = {}
         self._report = report
         self._sources: dict[Path, TestSource] = {}
         self._seen: set[Path] = set()
@@ -113,9 +116,11 @@ class _Checker:
             report.orphans.append((path, f"{file.name} has no {'::'.join(names)}"))
             return
         report.recordings += 1
-        contracts, mode = self._contracts.current()
+        project = self._project_of(path.parent)
+        contracts, mode = project.current()
         marker = source.marker(names)
-        settings: dict[str, Any] = {"documents": list(self._documents(marker.get("openapi")))}
+        documents = list(_documents(marker.get("openapi"), project.root))
+        settings: dict[str, Any] = {"documents": documents}
         settings["mode"] = marker.get("contract") or mode
         drifted: list[Drifted] = []
         for number, interaction in enumerate(recording.interactions, 1):
@@ -144,12 +149,14 @@ class _Checker:
             self._sources[file] = TestSource(text)
         return self._sources[file]
 
-    def _documents(self, openapi: Any) -> Iterator[dict[str, str]]:
-        """Yield the documents that a marker names, with absolute paths."""
-        for entry in openapi if isinstance(openapi, list | tuple) else [openapi]:
-            fields = {"path": entry} if isinstance(entry, str) else entry
-            if isinstance(fields, dict) and isinstance(fields.get("path"), str):
-                yield {**fields, "path": str(self._root / fields["path"])}
+    def _project_of(self, directory: Path) -> ProjectContracts:
+        """Return the contracts that the plugin judges by in a directory."""
+        root = self._roots.get(directory)
+        if root is None:
+            root = self._roots[directory] = root_with_table(directory, self._root)
+        if root not in self._contracts:
+            self._contracts[root] = ProjectContracts(root, cache_dir=self._cache_dir)
+        return self._contracts[root]
 
 
 def check_recordings(
@@ -158,7 +165,7 @@ def check_recordings(
     """Judge recordings by the contract as it is now.
 
     Args:
-        root: The project root.
+        root: The project root; a recording of a project below it is judged by that one's settings.
         paths: Directories, test files or recordings; the whole project when there are none.
         cache_dir: A private directory for parsed contract documents.
 
@@ -197,6 +204,14 @@ def _surveys(paths: Iterable[Path]) -> Iterator[Survey]:
             raise ConfigurationError(
                 f"{given} is neither a directory, nor a test file, nor a recording."
             )
+
+
+def _documents(openapi: Any, root: Path) -> Iterator[dict[str, str]]:
+    """Yield the documents that a marker names, with absolute paths."""
+    for entry in openapi if isinstance(openapi, list | tuple) else [openapi]:
+        fields = {"path": entry} if isinstance(entry, str) else entry
+        if isinstance(fields, dict) and isinstance(fields.get("path"), str):
+            yield {**fields, "path": str(root / fields["path"])}
 
 
 def _test_of(path: Path, test: str) -> tuple[Path, list[str]]:

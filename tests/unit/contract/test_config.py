@@ -9,7 +9,7 @@ import pytest
 from mock_mcp.contract.config import load_project_config
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.errors import ConfigurationError
-from mock_mcp.settings_keys import PLUGIN_KEYS
+from mock_mcp.settings_table import PLUGIN_KEYS
 
 
 def project(tmp_path: Path, text: str) -> Path:
