@@ -14,6 +14,7 @@ import msgspec
 
 from mock_mcp.client.police import ContractMode, OpenApi
 from mock_mcp.pytest_plugin.settings import project_settings
+from mock_mcp.real_files import on_real_files
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import Polices, ScopeSettings
 from mock_mcp.settings_table import root_with_table
@@ -65,14 +66,16 @@ class Projects:
         Raises:
             ConfigurationError: Its settings cannot be used.
         """
-        part = self._by_directory.get(directory)
-        if part is None:
-            root = root_with_table(Path(directory), self._run.root)
-            part = self._by_root.get(root)
-            if part is None:
-                part = self._by_root[root] = self._read(root)
-            self._by_directory[directory] = part
-        return part
+        if directory not in self._by_directory:
+            self._by_directory[directory] = self._find(directory)
+        return self._by_directory[directory]
+
+    @on_real_files
+    def _find(self, directory: str) -> ProjectPart:
+        root = root_with_table(Path(directory), self._run.root)
+        if root not in self._by_root:
+            self._by_root[root] = self._read(root)
+        return self._by_root[root]
 
     def _read(self, root: Path) -> ProjectPart:
         settings = project_settings(root)
