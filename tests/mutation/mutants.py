@@ -22,6 +22,7 @@ class Mutant(NamedTuple):
 
 
 BROKER = "core/broker.py"
+ALARM = "runtime/alarm.py"
 HUB = "daemon/hub.py"
 PEER = "daemon/test_peer.py"
 CONTROL = "daemon/control.py"
@@ -405,9 +406,9 @@ MUTANTS = (
     Mutant(
         "the timer is set once",
         "nothing expires unless somebody asks",
-        HUB,
-        "        self._timer = None\n        self.broker.expire",
-        "        self.broker.expire",
+        ALARM,
+        "        self._timer, self.moment = None, math.inf\n        self._ring()",
+        "        self._ring()",
     ),
     Mutant(
         "those who wait are not woken by an expiry",

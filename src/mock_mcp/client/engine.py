@@ -41,6 +41,7 @@ from mock_mcp.errors import (
     Unauthorized,
 )
 from mock_mcp.limits import Limits
+from mock_mcp.runtime.alarm import Alarm
 from mock_mcp.runtime.ipc import connect_ipc
 from mock_mcp.runtime.launch import ensure_daemon_running_async
 from mock_mcp.runtime.project import display_path
@@ -107,7 +108,6 @@ class Engine:
         self._settled: list[Ticket] = []  # their coroutines are woken at the end of this turn
         self._is_receiving = False
         self._delayed: set[Ticket] = set()  # answered, and held back for their delay
-        self._deadline_timer: asyncio.TimerHandle | None = None
         self._link: WebSocketLink | None = None
         self._latest: WebSocketLink | None = None  # attached or not
         self._wanted = asyncio.Event()
@@ -128,6 +128,7 @@ class Engine:
             batch_prefix=f"{secrets.token_hex(3)}-",
         )
         self._loop = new_event_loop()
+        self._alarm = Alarm(self._expire, self._loop.time)
 
     # -- What other threads call -----------------------------------------------------------------
 
@@ -416,7 +417,7 @@ class Engine:
             return
         if ticket.timeout_s is not None:
             ticket.deadline = now + ticket.timeout_s
-            self._expire_at(ticket.deadline)
+            self._alarm.by(ticket.deadline)
         self._batching.add(now, ticket, debounce_s)
 
     def _flush(self) -> None:
@@ -433,17 +434,8 @@ class Engine:
             if self._link is not None:
                 self._link.send_text(frame)
 
-    def _expire_at(self, deadline: float) -> None:
-        """Have a timer then or before: one that is early only sets itself again."""
-        timer = self._deadline_timer
-        if deadline < (math.inf if timer is None else timer.when()):
-            if timer is not None:
-                timer.cancel()
-            self._deadline_timer = self._loop.call_at(deadline, self._expire)
-
     def _expire(self) -> None:
         """Fail what has waited too long."""
-        self._deadline_timer = None
         now = self._loop.time()
         earliest = math.inf
         for ticket in [*self._batching, *self._session.waiting]:
@@ -452,7 +444,7 @@ class Engine:
                 self._fail(ticket, _timeout(ticket))
             else:
                 earliest = min(earliest, ticket.deadline)
-        self._expire_at(max(earliest, now + _EXPIRE_S))
+        self._alarm.by(max(earliest, now + _EXPIRE_S))
 
     def _cancel(self, ticket: Ticket) -> None:
         self._withdraw(ticket)

@@ -7,7 +7,6 @@ writes the batch log and sets the timer for the next deadline.
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import logging
 import time
@@ -35,6 +34,7 @@ from mock_mcp.daemon.pending import Pending
 from mock_mcp.daemon.used import UsedByRun
 from mock_mcp.errors import MockMcpError
 from mock_mcp.limits import Limits
+from mock_mcp.runtime.alarm import Alarm
 from mock_mcp.types import Mock
 
 __all__ = ["Clock", "Hub", "Peer"]
@@ -126,8 +126,7 @@ class Hub:
         self._woken: set[str] = set()
         self._acks: dict[str, list[Pending[bool]]] = {}
         self._closed = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(self._expire, self.clock.now)
 
     def next_connection_id(self) -> int:
         """Return an id for a new connection."""
@@ -147,8 +146,7 @@ class Hub:
     def close(self) -> None:
         """Stop the timer and free everybody who waits."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         for pending, (_, _, otherwise) in list(self._waiting.items()):
             pending.resolve(otherwise)
         for batch_id in list(self._acks):
@@ -222,13 +220,18 @@ class Hub:
                 watching.resolve(None)
         if not self.broker.runs and self.idle_since is None:
             self.idle_since = self.clock.now()
-        self._set_timer()
+        deadline = self.broker.next_deadline()
+        if deadline is not None:
+            self._alarm.by(deadline)
 
     def expire(self) -> None:
         """Do now what is due, however late the timer is: nothing is due before it."""
-        if self._timer is not None and self._timer_at <= self.clock.now():
-            self.broker.expire(self.clock.now())
-            self.settle()
+        if self._alarm.moment <= self.clock.now():
+            self._expire()
+
+    def _expire(self) -> None:
+        self.broker.expire(self.clock.now())
+        self.settle()
 
     def _apply(self, effect: Effect) -> None:
         peer = self._peers.get(effect.run_id)
@@ -281,19 +284,3 @@ class Hub:
             waiters.remove(pending)
             if not waiters:
                 del self._acks[batch_id]
-
-    def _set_timer(self) -> None:
-        """Have a timer at the next deadline or before: one that is early only sets itself again."""
-        deadline = self.broker.next_deadline()
-        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        delay_s = max(0.0, deadline - self.clock.now())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
-        self._timer_at = deadline
-
-    def _tick(self) -> None:
-        self._timer = None
-        self.broker.expire(self.clock.now())
-        self.settle()

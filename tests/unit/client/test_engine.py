@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import threading
 
 import msgspec
@@ -88,5 +89,5 @@ def test_what_is_cancelled_before_it_comes_is_not_asked_for():
     engine._cancel(early)
     engine._add(0.0, early, 0.0)
     assert engine._batching.take() == []
-    assert engine._deadline_timer is None
+    assert engine._alarm.moment == math.inf
     engine._loop.close()
