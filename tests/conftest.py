@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -37,6 +38,12 @@ def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(path))
         yield
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt what tests start, though a shell has told its background jobs not to."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
