@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from mock_mcp.cli.terminal import clip, printable
 from mock_mcp.types import BatchInfo, DaemonEvent, RunInfo
-from mock_mcp.words import counted, plural
+from mock_mcp.words import and_more, counted, plural
 
 __all__ = ["Watched", "event_line", "render"]
 
@@ -120,8 +120,7 @@ def _daemon(daemon: Watched, now_ms: float, room: tuple[int, int, int]) -> Itera
 
 def _batch(batch: BatchInfo, now_ms: float) -> str:
     first, *others = batch.requests
-    text = f"{first['method']} {first['endpoint']}"
-    text += f" and {len(others)} more" if others else ""
+    text = and_more(f"{first['method']} {first['endpoint']}", len(others))
     if batch.claim is not None:
         left_s = max(0, batch.claim.lease_until - now_ms) / 1000
         text = f"lease {left_s:.0f} s  {batch.claim.adapter_id}  {text}"

@@ -17,6 +17,7 @@ import msgspec
 from mock_mcp.errors import DroppedValueWarning, LimitExceeded
 from mock_mcp.limits import Limits
 from mock_mcp.wire.json import check_depth
+from mock_mcp.words import some
 
 __all__ = ["encode_request", "is_utf8"]
 
@@ -54,10 +55,9 @@ def encode_request(
         present = _clean(present, "", dropped, depth, ())
         text = _encode(present).encode()
         if dropped:
-            shown = ", ".join(dropped[:_PATHS_SHOWN])
-            more = f" and {len(dropped) - _PATHS_SHOWN} more" if len(dropped) > _PATHS_SHOWN else ""
             warnings.warn(
-                f"Left out of the mock request, because they are not JSON: {shown}{more}.",
+                "Left out of the mock request, because they are not JSON: "
+                f"{some(dropped, _PATHS_SHOWN)}.",
                 DroppedValueWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote
 from mock_mcp.contract.document import METHODS, Document, Place
 from mock_mcp.contract.errors import NoOperation
 from mock_mcp.contract.operation import Operation
+from mock_mcp.words import some
 
 __all__ = ["Finder", "Match"]
 
@@ -28,7 +29,7 @@ _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NO_LIMITS: Mapping[str, frozenset[str]] = {}
 _MAX_STEPS = 20_000
-_MAX_NAMED = 5
+_CANDIDATES = 5
 
 
 class Match(NamedTuple):
@@ -190,16 +191,16 @@ class Finder:
         serving = tuple(url for url, server in self._servers.items() if server.serves(host))
         if serving:
             raise NoOperation(
-                f"{path} is below none of the servers of {self.document.path}: {_some(serving)}.",
+                f"{path} is below none of the servers of {self.document.path}: {some(serving)}.",
                 keyword="path",
-                candidates=serving[:_MAX_NAMED],
+                candidates=serving[:_CANDIDATES],
             )
         known = list(self._servers)
         raise NoOperation(
-            f"{_origin(url)} is none of the servers of {self.document.path}: {_some(known)}. "
+            f"{_origin(url)} is none of the servers of {self.document.path}: {some(known)}. "
             f"Register the document with server={_origin(url)!r} if it serves this API.",
             keyword="server",
-            candidates=known[:_MAX_NAMED],
+            candidates=known[:_CANDIDATES],
         )
 
     def at(self, template: str, method: str) -> Operation | None:
@@ -288,7 +289,7 @@ class Finder:
     def _no_path(self, path: str) -> NoOperation:
         nearest = self._nearest(path)
         return NoOperation(
-            f"no path of {self.document.path} matches {path}; nearest: {_some(nearest) or 'none'}.",
+            f"no path of {self.document.path} matches {path}; nearest: {some(nearest) or 'none'}.",
             keyword="path",
             candidates=nearest,
         )
@@ -306,7 +307,7 @@ class Finder:
 
         short = [e.template for e in self._entries if abs(e.template.count("/") - len(wanted)) <= 1]
         near = sorted(((likeness(t), t) for t in set(short[:5000])), key=lambda p: (-p[0], p[1]))
-        return tuple(template for score, template in near[:_MAX_NAMED] if score >= 0.6)
+        return tuple(template for score, template in near[:_CANDIDATES] if score >= 0.6)
 
 
 class _Server:
@@ -413,8 +414,3 @@ def _match_mixed(literals: Sequence[str], segment: str) -> tuple[str, ...] | Non
 def _origin(url: str) -> str:
     scheme, slashes, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if slashes else url
-
-
-def _some(texts: Sequence[str]) -> str:
-    shown = ", ".join(texts[:_MAX_NAMED])
-    return f"{shown} and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else shown

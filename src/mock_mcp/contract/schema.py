@@ -23,6 +23,7 @@ from mock_mcp.contract.coerce import Form, forms_of, kinds_of
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.normalise import Closed, Direction, close, strip_annotations
+from mock_mcp.words import cut
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator, ValidationError
@@ -46,6 +47,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*={0,2}[\r\n]*")
 _COUNTING = frozenset(("contains", "minContains", "minItems"))
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _MAX_DROPS = 100
+_REASON_CHARS = 300
 
 
 def close_schema(
@@ -226,10 +228,8 @@ def _is_base64(text: str) -> bool:
 
 
 def _uncompilable(place: Place, reason: str) -> ContractDocumentError:
-    text = reason if len(reason) <= 300 else reason[:300] + "…"
-    return ContractDocumentError(
-        place.file.name, place.pointer, f"the schema cannot be compiled: {text}"
-    )
+    said = f"the schema cannot be compiled: {cut(reason, _REASON_CHARS)}"
+    return ContractDocumentError(place.file.name, place.pointer, said)
 
 
 def _drop(schema: Any, path: list[str | int]) -> bool:

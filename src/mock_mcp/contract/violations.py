@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.types import Violation
+from mock_mcp.words import cut
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -477,7 +478,7 @@ def _article(noun: str) -> str:
 
 def bounded(text: str, limit: int = MAX_EXCERPT) -> str:
     """Return ``text`` cut to ``limit`` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut(text, limit)
 
 
 def excerpt(value: Any, limit: int = MAX_EXCERPT) -> str:

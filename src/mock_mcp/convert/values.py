@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.recordings.bodies import Unusable
 from mock_mcp.recordings.format import RecordedInteraction, Source
+from mock_mcp.words import cut
 
 __all__ = [
     "EXTENSION",
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 Format = Literal["har", "wiremock", "vcr"]
 
+_SHOWN_CHARS = 60
 _SOURCES: tuple[Source, ...] = ("ai", "example", "live", "hand")
 
 EXTENSION = "_mockMcp"
@@ -160,9 +162,9 @@ def http_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise Unusable(f"{_short(url)} is no URL") from None
+        raise Unusable(f"{cut(url, _SHOWN_CHARS)} is no URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Unusable(f"{_short(url)} is no absolute http URL")
+        raise Unusable(f"{cut(url, _SHOWN_CHARS)} is no absolute http URL")
     return parts
 
 
@@ -174,9 +176,5 @@ def method_of(text: str) -> str:
     """
     method = text.upper()
     if not method.isascii() or not method.replace("-", "").isalpha() or method == "CONNECT":
-        raise Unusable(f"{_short(text)!r} is no method that can be recorded")
+        raise Unusable(f"{cut(text, _SHOWN_CHARS)!r} is no method that can be recorded")
     return method
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -52,6 +52,7 @@ from mock_mcp.errors import (
 )
 from mock_mcp.limits import Limits
 from mock_mcp.types import HistoryEntry, Mock, MockRequest, TestMeta
+from mock_mcp.words import and_more, cut, some
 
 __all__ = [
     "Acknowledged",
@@ -264,10 +265,7 @@ class BatchState:
     def name(self) -> str:
         """What its test asked for, as messages to the test say it."""
         first, *others = self.wanted
-        call = f"{first.method} {first.endpoint}"
-        if len(call) > CALL_CHARS:
-            call = f"{call[: CALL_CHARS - 1]}…"
-        return f"{call} and {len(others)} more" if others else call
+        return and_more(cut(f"{first.method} {first.endpoint}", CALL_CHARS), len(others))
 
     @property
     def wanted(self) -> tuple[MockRequest, ...]:
@@ -754,7 +752,7 @@ class Broker:
             UnknownBatch, ClaimMismatch, NotClaimed, LeaseEnded: As `provide`.
         """
         batch, _ = self._held(now, adapter_id, batch_id, token)
-        reason = _cut(reason)
+        reason = None if reason is None else cut(reason, REASON_CHARS)
         batch.released_by |= {adapter_id}
         self._effects.append(Released(batch.run_id, batch_id, adapter_id, reason))
         self._end_claim(batch, HistoryEntry("released", adapter_id, reason))
@@ -790,7 +788,7 @@ class Broker:
         batch, claim = self._held(now, adapter_id, batch_id, token)
         if claim.checks:
             claim.checks -= 1
-        shown = _cut(reason) or ""
+        shown = cut(reason, REASON_CHARS)
         self._remember(batch, HistoryEntry("rejected", adapter_id, shown))
         self._effects.append(Rejected(batch.run_id, batch_id, adapter_id, shown))
         return self._restart_lease(now, batch, claim)
@@ -923,10 +921,10 @@ class Broker:
             problems.append("a requestId appears twice")
         wanted = [request.request_id for request in batch.wanted]
         if missing := [rid for rid in wanted if rid not in by_id]:
-            problems.append(f"no mock for {_some(missing)}")
+            problems.append(f"no mock for {_ids(missing)}")
         known = batch.cancelled.union(wanted)
         if unknown := [rid for rid in by_id if rid not in known]:
-            problems.append(f"no such request: {_some(unknown)}")
+            problems.append(f"no such request: {_ids(unknown)}")
         if problems:
             raise MocksMismatch(
                 f"Batch {batch.id} needs exactly one mock per request ({len(wanted)}): "
@@ -1058,12 +1056,5 @@ class Broker:
         self._effects.append(RunEnded(run.id, ""))
 
 
-def _cut(reason: str | None) -> str | None:
-    if reason is None or len(reason) <= REASON_CHARS:
-        return reason
-    return reason[: REASON_CHARS - 1] + "…"
-
-
-def _some(ids: Sequence[str]) -> str:
-    shown = ", ".join(repr(request_id) for request_id in ids[:5])
-    return shown if len(ids) <= 5 else f"{shown} and {len(ids) - 5} more"
+def _ids(ids: Sequence[str]) -> str:
+    return some([repr(request_id) for request_id in ids])

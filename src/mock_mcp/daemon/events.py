@@ -13,6 +13,7 @@ from typing import Any
 from mock_mcp.core import broker
 from mock_mcp.core.broker import Effect
 from mock_mcp.types import DaemonEvent
+from mock_mcp.words import and_more, cut
 
 __all__ = ["RecentEvents", "word_of"]
 
@@ -30,7 +31,7 @@ _WORDS: Mapping[type[Effect], str] = {
     broker.Replaced: "replace",
     broker.RunEnded: "end-run",
 }
-_URL_CHARS = 300
+_CALL_CHARS = 300
 
 
 def word_of(effect: Effect) -> str:
@@ -65,9 +66,8 @@ class RecentEvents:
 
 
 def _asked(effect: broker.Submitted) -> str:
-    first, more = effect.requests[0], len(effect.requests) - 1
-    others = f" and {more} more" if more else ""
-    return f"{first.method} {first.endpoint[:_URL_CHARS]}{others}"
+    first = effect.requests[0]
+    return and_more(cut(f"{first.method} {first.endpoint}", _CALL_CHARS), len(effect.requests) - 1)
 
 
 def _nothing(_: Effect) -> str:

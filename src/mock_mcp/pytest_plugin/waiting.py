@@ -21,6 +21,7 @@ from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemon
 from mock_mcp.runtime.project import Project
 from mock_mcp.types import BatchInfo
+from mock_mcp.words import some
 
 __all__ = ["WaitingDisplay"]
 
@@ -144,12 +145,9 @@ class WaitingDisplay:
 
 def _waits(batches: list[BatchInfo], waited_s: float) -> str:
     calls = [f"{r['method']} {r['endpoint']}" for batch in batches for r in batch.requests]
-    more = f" and {len(calls) - _SHOWN} more" if len(calls) > _SHOWN else ""
     s, verb = ("", "waits") if len(calls) == 1 else ("s", "wait")
-    named = ", ".join(calls[:_SHOWN])
-    return (
-        f"mock-mcp: {len(calls)} call{s} {verb} for an answer, {waited_s:.0f} s now: {named}{more}"
-    )
+    named = some(calls, _SHOWN)
+    return f"mock-mcp: {len(calls)} call{s} {verb} for an answer, {waited_s:.0f} s now: {named}"
 
 
 def _copy_of_output() -> TextIO | None:

@@ -18,6 +18,7 @@ from mock_mcp.errors import MockMcpError
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest
 from mock_mcp.recordings.match import Key
 from mock_mcp.recordings.store import Recorded, RecordingFile
+from mock_mcp.words import cut
 
 __all__ = [
     "Cause",
@@ -286,13 +287,11 @@ def _text(value: Any) -> str:
 
 
 def _excerpt(value: Any) -> str:
-    text = _text(value)
-    return text if len(text) <= EXCERPT_CHARS else f"{text[:EXCERPT_CHARS]}…"
+    return cut(_text(value), EXCERPT_CHARS)
 
 
 def _call(request: RecordedRequest) -> str:
-    url = request.url
-    return f"{request.method} {url if len(url) <= 2 * EXCERPT_CHARS else url[:200] + '…'}"
+    return f"{request.method} {cut(request.url, 2 * EXCERPT_CHARS)}"
 
 
 def _name(matcher: object) -> str:

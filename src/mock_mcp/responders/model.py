@@ -27,6 +27,7 @@ from mock_mcp.serving.mocks import MockArgument, answer_schema
 from mock_mcp.serving.text import HOW_TO_READ, dump
 from mock_mcp.serving.view import batch_view, claim_view
 from mock_mcp.types import Mock
+from mock_mcp.words import some
 
 __all__ = ["Ask", "Model", "ModelSource", "Reply", "Turn"]
 
@@ -267,5 +268,4 @@ def _json(text: str) -> Any:
 
 
 def _names(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
-    return ", ".join(ids[:IDS_SHOWN]) + more
+    return some(ids, IDS_SHOWN)

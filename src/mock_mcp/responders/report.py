@@ -10,7 +10,7 @@ from mock_mcp.responders.source import Usage
 from mock_mcp.serving.claims import Next
 from mock_mcp.serving.view import test_view
 from mock_mcp.types import Provided
-from mock_mcp.words import counted
+from mock_mcp.words import counted, some
 
 __all__ = [
     "Answered",
@@ -180,9 +180,7 @@ def event_json(event: Event) -> dict[str, Any]:
 
 def _calls(found: Next) -> str:
     requests = found.claim.requests
-    names = [f"{request['method']} {request['endpoint']}" for request in requests[:CALLS_SHOWN]]
-    more = len(requests) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return some([f"{request['method']} {request['endpoint']}" for request in requests], CALLS_SHOWN)
 
 
 def _test(found: Next) -> str:

@@ -39,6 +39,7 @@ from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project, compute_project_id
 from mock_mcp.serving.text import dump
 from mock_mcp.types import DaemonInfo, Violation
+from mock_mcp.words import cut
 
 __all__ = ["MAX_BUDGET", "BatchContracts", "ContractReader", "unread"]
 
@@ -430,5 +431,4 @@ def _violation(violation: Violation) -> dict[str, Any]:
 
 
 def _one_line(text: str | None, chars: int) -> str:
-    line = " ".join((text or "").split())
-    return line if len(line) <= chars else line[: chars - 1] + "…"
+    return cut(" ".join((text or "").split()), chars)

@@ -20,7 +20,7 @@ def request(url: str) -> MockRequest:
     ("effect", "word", "adapter_id", "detail"),
     [
         (broker.Submitted("r", "b", (request("/1"),)), "submit", "", "GET /1"),
-        (broker.Submitted("r", "b", (request("x" * 999),)), "submit", "", f"GET {'x' * 300}"),
+        (broker.Submitted("r", "b", (request("x" * 999),)), "submit", "", f"GET {'x' * 295}…"),
         (broker.Submitted("r", "b", (request("/1"),) * 3), "submit", "", "GET /1 and 2 more"),
         (broker.Claimed("r", "b", "me"), "claim", "me", ""),
         (broker.Released("r", "b", "me", "too hard"), "release", "me", "too hard"),
