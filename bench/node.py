@@ -25,6 +25,8 @@ from mock_mcp.runtime.ipc import is_listening
 
 SCRIPT = Path(__file__).with_suffix(".mjs")
 REFERENCE = "the bare protocol in Node"
+FETCH = ("--fetch-retries=0", "--fetch-timeout=30000")
+"""Where there is no network, it is soon said."""
 
 
 def rows(size: Size) -> Iterator[Row]:
@@ -82,7 +84,7 @@ class BareNode:
             why = "node and npm are not installed"
         else:
             done = subprocess.run(
-                [npm, "install", "--prefix", directory, "--no-audit", "--no-fund", "ws@8"],
+                [npm, "install", "--prefix", directory, "--no-audit", "--no-fund", *FETCH, "ws@8"],
                 capture_output=True,
                 text=True,
             )
