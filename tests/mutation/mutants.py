@@ -506,7 +506,7 @@ MUTANTS = (
         "what was accepted is forgotten",
         "a corrected answer lacks the mocks that were right",
         CLAIMS,
-        "answer = {**held.accepted, **given}",
+        "answer = {**held.kept, **given}",
         "answer = given",
     ),
 )

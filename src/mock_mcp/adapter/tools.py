@@ -99,8 +99,8 @@ class ProvideBatch(Arguments, frozen=True):
     mocks: Annotated[
         list[MockArgument],
         Meta(
-            description="One mock for every request of the batch. After a refusal for contract "
-            "violations, only the corrected ones."
+            description="One mock for every request of the batch; after a refusal, only those that "
+            "were missing or wrong."
         ),
     ]
 
@@ -444,7 +444,8 @@ TOOLS: Mapping[str, Tool] = {
             "Provide mock data",
             "Answer a batch you claimed: exactly one mock per request, each with requestId and "
             "data (the response body) and, where they matter, status, headers and delayMs. The "
-            "test receives it at once, all or nothing.\n\n"
+            "test receives it at once, all or nothing. A large answer may be given in several "
+            "calls: an incomplete one is kept, and the error says which mocks are missing.\n\n"
             "The data is checked against the API's contract first. If some of it does not fit, "
             "nothing is delivered, you keep the batch, and the error lists every violation; the "
             "mocks that were right are kept, so send only the corrected ones, with the same "

@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from mock_mcp.errors import (
@@ -36,6 +36,7 @@ from mock_mcp.errors import (
 )
 from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
+from mock_mcp.words import some
 
 __all__ = ["CANCELLED", "Claims", "HeldClaim", "Next"]
 
@@ -48,6 +49,7 @@ CLAIMS_REMEMBERED = 1000
 ANSWERED_KEPT = 20
 """Answered claims whose requests are kept, so that their schemas can still be asked for."""
 
+_IDS_SHOWN = 50
 _LOST = (LeaseEnded, NotClaimed, UnknownBatch, Unauthorized, DaemonUnreachable)
 """Errors after which a batch may be claimable again."""
 _BROKEN = (DaemonUnreachable, Unauthorized, VersionMismatch, InternalError, OSError)
@@ -66,7 +68,8 @@ class HeldClaim:
     """A batch this responder claimed, once or several times.
 
     ``tokens`` are the ones the assistant may use, ``live_token`` the one the daemon knows;
-    ``dropped`` are the requests the test gave up between two claims.
+    ``dropped`` are the requests the test gave up between two claims, ``kept`` the mocks that need
+    not be given again: a part of the answer, or what the contract gate accepted.
     """
 
     def __init__(self, batch_id: str, info: DaemonInfo) -> None:
@@ -77,7 +80,7 @@ class HeldClaim:
         self.lease_ms: float | None = None
         self.requests: dict[str, dict[str, Any]] = {}
         self.dropped: set[str] = set()
-        self.accepted: dict[str, Mock] = {}
+        self.kept: dict[str, Mock] = {}
         self.provided: Provided | None = None
         self.released = False
         self.ended = False
@@ -103,7 +106,7 @@ class HeldClaim:
     def forget_requests(self) -> None:
         """Let go of what was asked and accepted, unless it was claimed again meanwhile."""
         if self.provided is not None:
-            self.requests, self.accepted = {}, {}
+            self.requests, self.kept = {}, {}
 
     def stop(self) -> None:
         """Renew the lease no longer: the claim ended, as far as this responder knows."""
@@ -271,15 +274,16 @@ class Claims:
     async def provide(self, batch_id: str, token: str, mocks: Sequence[Mock]) -> Provided:
         """Answer a batch, even one whose lease ended or whose daemon restarted meanwhile.
 
-        The mocks the contract gate accepted before are sent along, so only those that were wrong
-        need to be given again.
+        An answer may be given in parts: what was given before is sent along, unless the contract
+        gate refused it. So only what is missing or was wrong needs to be given again.
 
         Raises:
             ContractViolation: Some mocks break the contract; the accepted ones are kept.
             ClaimMismatch: Another responder holds the batch by now, or the token is wrong.
             NotClaimed: It was released, or another responder answered it.
             UnknownBatch: The test does not wait for it any more.
-            MocksMismatch: Not exactly one mock per request, or the requests changed.
+            MocksMismatch: Not exactly one mock per request, and what was given is kept; or the
+                requests changed.
             DaemonUnreachable: The daemon did not come back.
         """
         held = self._find(batch_id, token)
@@ -293,7 +297,7 @@ class Claims:
         given = {mock.request_id: mock for mock in mocks}
         if len(given) < len(mocks):
             raise MocksMismatch("A requestId appears twice in mocks; give one mock per request.")
-        answer = {**held.accepted, **given}
+        answer = {**held.kept, **given}
         try:
             return await self._send(held, answer)
         except _LOST as exc:
@@ -434,9 +438,13 @@ class Claims:
                 self.adapter_id, held.batch_id, held.live_token, mocks
             )
         except ContractViolation as exc:
-            held.accepted = {rid: answer[rid] for rid in exc.accepted if rid in answer}
+            held.kept = {rid: answer[rid] for rid in exc.accepted if rid in answer}
             self._keep(held)
             raise
+        except MocksMismatch:
+            held.kept = {rid: answer[rid] for rid in held.requests if rid in answer}
+            self._keep(held)
+            raise _incomplete(held, answer) from None
         except ClaimMismatch:
             held.stop()
             raise self._taken(held) from None
@@ -543,3 +551,13 @@ class Claims:
             f"Your lease on batch {held.batch_id} ended and another responder holds it now; your "
             "answer was not used. Claim the next batch."
         )
+
+
+def _incomplete(held: HeldClaim, answer: Mapping[str, Mock]) -> MocksMismatch:
+    """Say what of an answer is kept, and what is missing or of no request."""
+    said = [f"{len(held.kept)} of the {len(held.requests)} mocks of {held.batch_id} are kept"]
+    if missing := [rid for rid in held.requests if rid not in held.kept]:
+        said.append(f"give those that are missing: {some(missing, _IDS_SHOWN)}")
+    if unknown := [rid for rid in answer if rid not in held.requests]:
+        said.append(f"of no request of the batch: {some(unknown, _IDS_SHOWN)}")
+    return MocksMismatch(f"Nothing was delivered yet. {'; '.join(said)}.")

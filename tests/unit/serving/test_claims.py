@@ -310,6 +310,24 @@ async def test_accepted_mocks_survive_a_lost_lease(world):
     assert daemon.provided == [{"r1": "good", "r2": "better"}]
 
 
+async def test_an_answer_may_be_given_in_parts(world):
+    daemon, adapter = world.daemon("p"), world.adapter()
+    daemon.wrong = {"bad"}
+    daemon.submit("run", *(world.request(f"r{n}") for n in (1, 2, 3)))
+    claim = (await adapter.claim_next(lease_ms=1000)).claim
+    key = claim.batch_id, claim.claim_token
+    with pytest.raises(MocksMismatch, match=r"1 of the 3 .* kept; give .* missing: r2, r3[.]"):
+        await adapter.provide(*key, mocks(r1="good"))
+    daemon.now = 60  # the lease ended meanwhile
+    with pytest.raises(MocksMismatch, match=r"2 of the 3 .* missing: r3; of no request .*: r4[.]"):
+        await adapter.provide(*key, mocks(r2="bad", r4="whose?"))
+    with pytest.raises(ContractViolation) as caught:
+        await adapter.provide(*key, mocks(r3="good"))
+    assert caught.value.accepted == ("r1", "r3")
+    await adapter.provide(*key, mocks(r2="better"))
+    assert daemon.provided == [{"r1": "good", "r2": "better", "r3": "good"}]
+
+
 async def test_two_mocks_for_one_request_are_refused(world):
     daemon, adapter = world.daemon("p"), world.adapter()
     daemon.submit("run", world.request("r1"))
