@@ -34,6 +34,7 @@ from mock_mcp.daemon.hub import Clock, Hub
 from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import DaemonUnreachable
 from mock_mcp.limits import Limits
+from mock_mcp.runtime.alarm import Alarm
 from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.serving.claims import Claims
 from mock_mcp.serving.router import Router
@@ -295,6 +296,7 @@ class SimEngine(Engine):
         super().__init__(settings)
         self._loop.close()
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._expire, self._loop.time)
         self._thread = threading.current_thread()
         self._resolved = resolved
         self._session._on_answer = self._note_answer
