@@ -24,6 +24,7 @@ class Mutant(NamedTuple):
 BROKER = "core/broker.py"
 ALARM = "runtime/alarm.py"
 HUB = "daemon/hub.py"
+QUEUE = "core/queue.py"
 PEER = "daemon/test_peer.py"
 CONTROL = "daemon/control.py"
 SESSION = "client/session.py"
@@ -184,21 +185,21 @@ MUTANTS = (
     Mutant(
         "the last comes first",
         "the oldest test waits for ever",
-        BROKER,
-        "group.set(batch.id, batch.seq)",
-        "group.set(batch.id, -batch.seq)",
+        QUEUE,
+        "group.set(batch_id, place)",
+        "group.set(batch_id, -place)",
     ),
     Mutant(
         "a responder is offered again what it released",
         "it never comes to those that it can answer",
-        BROKER,
+        QUEUE,
         "            if adapter_id in released_by:\n",
         "            if False:\n",
     ),
     Mutant(
         "what a responder released is never offered to it again",
         "a claim is empty though something is claimable",
-        BROKER,
+        QUEUE,
         "chosen = fresh or seen",
         "chosen = fresh or (seen if adapter_id is None else None)",
     ),

@@ -24,6 +24,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mock_mcp import errors
 from mock_mcp.core import broker as core
 from mock_mcp.core.broker import Broker
+from mock_mcp.core.effects import (
+    Acknowledged,
+    Cancelled,
+    Claimed,
+    Delivered,
+    Effect,
+    Expired,
+    Failed,
+    Rejected,
+    Released,
+    Replaced,
+    Reused,
+    RunEnded,
+    Submitted,
+)
 from mock_mcp.core.heap import PriorityMap
 from mock_mcp.limits import Limits
 from mock_mcp.types import HistoryEntry, Mock, MockRequest
@@ -166,7 +181,7 @@ class Model:
         for parcel in list(self.parcels):
             if parcel.grip and parcel.grip.over(now):
                 parcel.expired.append(parcel.grip.token)
-                self.note(core.Expired, parcel.run, parcel.id, parcel.grip.adapter)
+                self.note(Expired, parcel.run, parcel.id, parcel.grip.adapter)
                 self.end_claim(parcel, "expired", parcel.grip.adapter, None)
         for run in list(self.runs):
             if run.grace is not None and run.grace <= now:
@@ -174,7 +189,7 @@ class Model:
         for parcel in list(self.parcels):
             if parcel.ttl <= now:
                 if not parcel.answer:
-                    self.note(core.Failed, parcel.run, parcel.id, "batch-expired")
+                    self.note(Failed, parcel.run, parcel.id, "batch-expired")
                 self.remove(parcel)
 
     def end_claim(self, parcel: Parcel, outcome: str, adapter: str, reason: str | None) -> None:
@@ -182,7 +197,7 @@ class Model:
         parcel.history.append(HistoryEntry(outcome, adapter, reason))
         parcel.claims_ended += 1
         if parcel.claims_ended == LIMITS.claims_per_batch:
-            self.note(core.Failed, parcel.run, parcel.id, "given-up")
+            self.note(Failed, parcel.run, parcel.id, "given-up")
             self.remove(parcel)
 
     def remove(self, parcel: Parcel) -> None:
@@ -194,12 +209,12 @@ class Model:
     def end_run(self, run: Process) -> None:
         self.drop(run, keep=[])
         self.runs.remove(run)
-        self.note(core.RunEnded, run.id, "")
+        self.note(RunEnded, run.id, "")
 
     def drop(self, run: Process, keep: list[str]) -> None:
         for parcel in self.of(run.id):
             if parcel.id not in keep:
-                self.note(core.Cancelled, run.id, parcel.id, sorted(parcel.requests), True)
+                self.note(Cancelled, run.id, parcel.id, sorted(parcel.requests), True)
                 self.remove(parcel)
 
     def cancel(self, parcel: Parcel, ids: list[str]) -> None:
@@ -207,7 +222,7 @@ class Model:
         if not gone:
             return
         whole = gone == parcel.requests
-        self.note(core.Cancelled, parcel.run, parcel.id, sorted(gone), whole)
+        self.note(Cancelled, parcel.run, parcel.id, sorted(gone), whole)
         if whole:
             self.remove(parcel)
             if parcel.grip:
@@ -228,7 +243,7 @@ class Model:
         assert parcel.answer
         _, adapter, answered = parcel.answer
         wanted = tuple(rid for rid in answered if rid in parcel.requests)
-        self.note(core.Delivered, parcel.run, parcel.id, adapter, wanted)
+        self.note(Delivered, parcel.run, parcel.id, adapter, wanted)
         run = self.run(parcel.run)
         assert run
         if "ack" not in run.capabilities and run.connection is not None:
@@ -238,23 +253,23 @@ class Model:
 # -- Looking at the broker ------------------------------------------------------------------------
 
 
-def plain(effect: core.Effect) -> tuple[Any, ...]:
+def plain(effect: Effect) -> tuple[Any, ...]:
     """Return an effect as the model notes it."""
     head = (type(effect).__name__, effect.run_id, effect.batch_id)
     match effect:
-        case core.Delivered():
+        case Delivered():
             return (*head, effect.adapter_id, tuple(mock.request_id for mock in effect.mocks))
-        case core.Failed():
+        case Failed():
             return (*head, effect.error.code)
-        case core.Cancelled():
+        case Cancelled():
             return (*head, sorted(effect.request_ids), effect.whole)
-        case core.Reused():
+        case Reused():
             return (*head, list(effect.request_ids))
-        case core.Released() | core.Rejected():
+        case Released() | Rejected():
             return (*head, effect.adapter_id, effect.reason)
-        case core.Claimed() | core.Expired():
+        case Claimed() | Expired():
             return (*head, effect.adapter_id)
-        case core.Replaced():
+        case Replaced():
             return (*head, effect.connection_id)
         case _:
             return head
@@ -379,7 +394,7 @@ class BrokerMachine(RuleBasedStateMachine):
             run = Process(run_id)
             model.runs.append(run)
         if run.connection is not None:
-            model.note(core.Replaced, run_id, "", run.connection)
+            model.note(Replaced, run_id, "", run.connection)
         run.connection, run.session, run.capabilities = connection, session, capabilities
         run.grace = None
         if "resume" not in capabilities:
@@ -458,12 +473,12 @@ class BrokerMachine(RuleBasedStateMachine):
             Parcel(created.id, run_id, list(ids), self.now, self.now + LIMITS.batch_ttl_s)
         )
         model.repeatable.pop(created.id, None)
-        model.note(core.Submitted, run_id, created.id)
+        model.note(Submitted, run_id, created.id)
         parcel, run = model.parcels[-1], model.run(run_id)
         assert run
         parcel.reused = [rid for rid in ids if rid in run.reusable]
         if parcel.reused:
-            model.note(core.Reused, run_id, created.id, parcel.reused)
+            model.note(Reused, run_id, created.id, parcel.reused)
         if not parcel.wanted:
             model.answer(parcel, "", "")
         self.compare_effects()
@@ -501,7 +516,7 @@ class BrokerMachine(RuleBasedStateMachine):
         parcel = data.draw(st.sampled_from(answered or self.model.parcels))
         run_id = stranger or parcel.run
         if run_id == parcel.run and parcel.answer:
-            self.model.note(core.Acknowledged, run_id, parcel.id)
+            self.model.note(Acknowledged, run_id, parcel.id)
             self.model.remove(parcel)
         self.do(lambda: self.broker.acknowledge(run_id, parcel.id))
 
@@ -543,7 +558,7 @@ class BrokerMachine(RuleBasedStateMachine):
         if expected:
             expected.grip = Grip(adapter, token, lease, self.now + lease)
             self.issued.append((adapter, expected.id, token))
-            self.model.note(core.Claimed, expected.run, expected.id, adapter)
+            self.model.note(Claimed, expected.run, expected.id, adapter)
         got = self.do(lambda: self.broker.claim(self.now, adapter, lease, token, **which))
         assert (got and got.id) == (expected and expected.id)
 
@@ -588,7 +603,7 @@ class BrokerMachine(RuleBasedStateMachine):
         act = self.acting(data)
         if not act.refusals:
             act.parcel.releasers.append(act.who[0])
-            self.model.note(core.Released, act.parcel.run, act.parcel.id, act.who[0], reason)
+            self.model.note(Released, act.parcel.run, act.parcel.id, act.who[0], reason)
             self.model.end_claim(act.parcel, "released", act.who[0], reason)
         self.do(lambda: self.broker.release(self.now, *act.who, reason), act.refusals)
 
@@ -601,9 +616,7 @@ class BrokerMachine(RuleBasedStateMachine):
             grip.holds = max(0, grip.holds - 1)  # the check is over
             grip.deadline = self.now + grip.lease
             act.parcel.history.append(HistoryEntry("rejected", grip.adapter, "wrong type"))
-            self.model.note(
-                core.Rejected, act.parcel.run, act.parcel.id, grip.adapter, "wrong type"
-            )
+            self.model.note(Rejected, act.parcel.run, act.parcel.id, grip.adapter, "wrong type")
         got = self.do(lambda: self.broker.reject(self.now, *act.who, "wrong type"), act.refusals)
         assert act.refusals or got == act.parcel.grip.deadline
 
@@ -612,7 +625,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def fails(self, data) -> None:
         act = self.acting(data)
         if not act.refusals:
-            self.model.note(core.Failed, act.parcel.run, act.parcel.id, "unusable-contract")
+            self.model.note(Failed, act.parcel.run, act.parcel.id, "unusable-contract")
             self.model.remove(act.parcel)
         error = errors.UnusableContract("it cannot be read")
         self.do(lambda: self.broker.fail(self.now, *act.who, error), act.refusals)

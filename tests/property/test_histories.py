@@ -17,6 +17,11 @@ import pytest
 from mock_mcp import errors
 from mock_mcp.core import broker as core
 from mock_mcp.core.broker import Broker
+from mock_mcp.core.effects import (
+    Claimed,
+    Delivered,
+    Effect,
+)
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock, MockRequest
 from support.inside import inside
@@ -350,7 +355,7 @@ def test_the_histories_are_worth_judging() -> None:
     """Every operation succeeds and is refused, and every announcement is made, in a few walks."""
     events = [event for seed in range(100) for event in walk(seed)]
     announced = {type(effect) for event in events for effect in event.effects}
-    assert announced == set(core.Effect.__subclasses__())
+    assert announced == set(Effect.__subclasses__())
     actions = {"renew", "release", "hold", "reject", "fail", "provide"}
     for op in actions:
         refusals = {event.refusal for event in events if event.op == op}
@@ -365,7 +370,7 @@ def complaints(history: list[Event]) -> str:
     return "\n".join(judge(history, LIMITS))
 
 
-def first(history: list[Event], op: str, effect: type) -> tuple[int, core.Effect]:
+def first(history: list[Event], op: str, effect: type) -> tuple[int, Effect]:
     return next(
         (index, found)
         for index, event in enumerate(history)
@@ -385,14 +390,14 @@ def honest() -> list[Event]:
 
 
 def test_a_result_to_another_run_is_noticed(honest: list[Event]) -> None:
-    index, sent = first(honest, "provide", core.Delivered)
+    index, sent = first(honest, "provide", Delivered)
     told = [*honest]
     told[index] = told[index]._replace(effects=(msgspec.structs.replace(sent, run_id="b2"),))
     assert "another run" in complaints(told)
 
 
 def test_other_data_is_noticed(honest: list[Event]) -> None:
-    index, sent = first(honest, "provide", core.Delivered)
+    index, sent = first(honest, "provide", Delivered)
     other = tuple(msgspec.structs.replace(mock, data="other") for mock in sent.mocks)
     told = [*honest]
     told[index] = told[index]._replace(effects=(msgspec.structs.replace(sent, mocks=other),))
@@ -400,19 +405,19 @@ def test_other_data_is_noticed(honest: list[Event]) -> None:
 
 
 def test_a_token_that_was_never_issued_is_noticed(honest: list[Event]) -> None:
-    index, _ = first(honest, "provide", core.Delivered)
+    index, _ = first(honest, "provide", Delivered)
     told = [*honest]
     told[index] = told[index]._replace(given={**told[index].given, "token": "made up"})
     assert "not the live one" in complaints(told)
 
 
 def test_a_claim_that_is_left_out_is_noticed(honest: list[Event]) -> None:
-    index, _ = first(honest, "claim", core.Claimed)
+    index, _ = first(honest, "claim", Claimed)
     assert complaints(honest[:index] + honest[index + 1 :])
 
 
 def test_a_delivery_that_happens_twice_is_noticed(honest: list[Event]) -> None:
-    index, sent = first(honest, "provide", core.Delivered)
+    index, sent = first(honest, "provide", Delivered)
     told = [*honest]
     told[index] = told[index]._replace(effects=(sent, sent))
     assert "announced twice" in complaints(told)

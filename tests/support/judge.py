@@ -12,7 +12,21 @@ from collections.abc import ItemsView
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mock_mcp.core import broker as core
+from mock_mcp.core.effects import (
+    Acknowledged,
+    Cancelled,
+    Claimed,
+    Delivered,
+    Effect,
+    Expired,
+    Failed,
+    Rejected,
+    Released,
+    Replaced,
+    Reused,
+    RunEnded,
+    Submitted,
+)
 from mock_mcp.limits import Limits
 
 __all__ = ["Event", "judge"]
@@ -30,7 +44,7 @@ class Event(NamedTuple):
     given: dict[str, Any]
     got: Any = None
     refusal: str | None = None
-    effects: tuple[core.Effect, ...] = ()
+    effects: tuple[Effect, ...] = ()
     changed: bool = True
 
 
@@ -206,7 +220,7 @@ class _Court:
             over = graced and known.lost_at + self.limits.grace_s <= self.event.now
             self.demand(over, "an older session took the place of a newer one")
 
-    def on_replaced(self, effect: core.Replaced) -> None:
+    def on_replaced(self, effect: Replaced) -> None:
         run = self.runs.get(effect.run_id)
         self.demand(
             self.event.op == "open"
@@ -247,7 +261,7 @@ class _Court:
             state.lost_at = self.event.now
             self.demand(not clean and "resume" in state.capabilities, "a run outlived its goodbye")
 
-    def on_runended(self, effect: core.RunEnded) -> None:
+    def on_runended(self, effect: RunEnded) -> None:
         run = self.runs.get(effect.run_id)
         if run is None:
             self.complain("a run ended that was not there")
@@ -267,7 +281,7 @@ class _Court:
 
     # -- Batches --------------------------------------------------------------------------------
 
-    def on_submitted(self, effect: core.Submitted) -> None:
+    def on_submitted(self, effect: Submitted) -> None:
         given = self.event.given
         self.demand(
             self.event.op == "submit"
@@ -280,7 +294,7 @@ class _Court:
             effect.run_id, list(given["ids"]), set(), self.event.now, given["body"]
         )
 
-    def on_reused(self, effect: core.Reused) -> None:
+    def on_reused(self, effect: Reused) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
@@ -312,7 +326,7 @@ class _Court:
         if found.answer:
             self.demand(self.has("Delivered", self.event.got), "no second delivery was made")
 
-    def on_cancelled(self, effect: core.Cancelled) -> None:
+    def on_cancelled(self, effect: Cancelled) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
@@ -350,7 +364,7 @@ class _Court:
             self.demand(not left, "a request goes on that its test cancelled")
             self.demand(found.wanted or found.answer, "a batch that has all its answers is kept")
 
-    def on_acknowledged(self, effect: core.Acknowledged) -> None:
+    def on_acknowledged(self, effect: Acknowledged) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
@@ -366,7 +380,7 @@ class _Court:
             not (found and found.answer and found.run == run), "a result is kept after its receipt"
         )
 
-    def on_failed(self, effect: core.Failed) -> None:
+    def on_failed(self, effect: Failed) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
@@ -380,7 +394,7 @@ class _Court:
         self.demand(right and effect.run_id == batch.run, f"failed as {code} for no reason")
         self.end(effect.batch_id)
 
-    def on_delivered(self, effect: core.Delivered) -> None:
+    def on_delivered(self, effect: Delivered) -> None:
         batch = self.live(effect.batch_id)
         if batch is None:
             return
@@ -415,7 +429,7 @@ class _Court:
 
     # -- Claims ---------------------------------------------------------------------------------
 
-    def on_claimed(self, effect: core.Claimed) -> None:
+    def on_claimed(self, effect: Claimed) -> None:
         given = self.event.given
         self.demand(
             self.event.op == "claim"
@@ -493,14 +507,14 @@ class _Court:
             held[1].ends = self.event.now + held[1].lease
             self.demand(self.has("Rejected", batch), "a rejection was not announced")
 
-    def on_rejected(self, effect: core.Rejected) -> None:
+    def on_rejected(self, effect: Rejected) -> None:
         self.demand(self.event.op == "reject", "a rejection nobody asked for")
 
     def before_release(self, adapter: str, batch: str, token: str) -> None:
         if self.holder(adapter, batch, token):
             self.demand(self.has("Released", batch), "a release was not announced")
 
-    def on_released(self, effect: core.Released) -> None:
+    def on_released(self, effect: Released) -> None:
         batch = self.live(effect.batch_id)
         self.demand(
             self.event.op == "release" and self.event.given["batch"] == effect.batch_id,
@@ -510,7 +524,7 @@ class _Court:
             batch.released_by.add(effect.adapter_id)
             self.end_claim(batch)
 
-    def on_expired(self, effect: core.Expired) -> None:
+    def on_expired(self, effect: Expired) -> None:
         batch = self.live(effect.batch_id)
         claim = batch.claim if batch else None
         if batch is None or claim is None:

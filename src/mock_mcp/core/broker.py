@@ -34,7 +34,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from mock_mcp.core.effects import (
+    Acknowledged,
+    Cancelled,
+    Claimed,
+    Delivered,
+    Effect,
+    Expired,
+    Failed,
+    Rejected,
+    Released,
+    Replaced,
+    Reused,
+    RunEnded,
+    Submitted,
+)
 from mock_mcp.core.heap import PriorityMap
+from mock_mcp.core.queue import Queue
 from mock_mcp.core.reuse import ReusableAnswers
 from mock_mcp.errors import (
     BatchExpired,
@@ -54,24 +70,7 @@ from mock_mcp.limits import Limits
 from mock_mcp.types import HistoryEntry, Mock, MockRequest, TestMeta
 from mock_mcp.words import and_more, cut, some
 
-__all__ = [
-    "Acknowledged",
-    "BatchState",
-    "Broker",
-    "Cancelled",
-    "Claimed",
-    "Delivered",
-    "Effect",
-    "Expired",
-    "Failed",
-    "Rejected",
-    "Released",
-    "Replaced",
-    "Reused",
-    "RunEnded",
-    "Status",
-    "Submitted",
-]
+__all__ = ["BatchState", "Broker", "RunState", "Status"]
 
 ACK = "ack"
 """Capability: the test acknowledges results, and they are kept until it does."""
@@ -98,92 +97,6 @@ class Status(enum.Enum):
     PENDING = "pending"
     CLAIMED = "claimed"
     FULFILLED = "fulfilled"
-
-
-# -- Effects: what happened, for the shell to act on and to log ---------------------------------
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """Something happened to a batch of a run."""
-
-    run_id: str
-    batch_id: str
-
-
-class Submitted(Effect, frozen=True):
-    """The batch was parked and is claimable, unless what follows answers it at once."""
-
-    requests: tuple[MockRequest, ...] = ()
-
-
-class Reused(Effect, frozen=True):
-    """These requests of the batch have the answer that was given before for the whole run."""
-
-    request_ids: tuple[str, ...]
-
-
-class Claimed(Effect, frozen=True):
-    """A responder holds the batch."""
-
-    adapter_id: str
-
-
-class Released(Effect, frozen=True):
-    """The holder gave the batch back; it is claimable again, or was given up."""
-
-    adapter_id: str
-    reason: str | None
-
-
-class Expired(Effect, frozen=True):
-    """The lease ran out; the batch is claimable again, or was given up."""
-
-    adapter_id: str
-
-
-class Rejected(Effect, frozen=True):
-    """The contract gate refused the data; the holder keeps the batch."""
-
-    adapter_id: str
-    reason: str
-
-
-class Delivered(Effect, frozen=True):
-    """Send the result to the run's connection, if it has one.
-
-    ``rejections`` counts the earlier answers that the contract gate refused.
-    """
-
-    adapter_id: str
-    mocks: tuple[Mock, ...]
-    rejections: int = 0
-
-
-class Acknowledged(Effect, frozen=True):
-    """The test has the result."""
-
-
-class Cancelled(Effect, frozen=True):
-    """The test stopped waiting for these requests; ``whole`` when none is left."""
-
-    request_ids: tuple[str, ...]
-    whole: bool
-
-
-class Failed(Effect, frozen=True):
-    """The batch ended without an answer: tell the test the reason."""
-
-    error: MockMcpError
-
-
-class Replaced(Effect, frozen=True):
-    """Close this connection: a newer session of its run is live. ``batch_id`` is empty."""
-
-    connection_id: int
-
-
-class RunEnded(Effect, frozen=True):
-    """The run and its batches are gone. ``batch_id`` is empty."""
 
 
 # -- State -------------------------------------------------------------------------------------
@@ -332,53 +245,8 @@ class RunState:
         self.connection_id: int | None = None
         self.ends_at: float | None = None
         self.batches: dict[str, BatchState] = {}
-        self.queue = _Queue()
+        self.queue = Queue()
         self.next_number = 1
-
-
-class _Queue:
-    """Claimable batches in order of their place, grouped by who has released them.
-
-    A responder is not offered what it released while others are claimable, so a claim looks at the
-    head of each group that does not hold the responder. There are as many groups as there are
-    different sets of releasing responders among the parked batches: one, until somebody releases
-    something, and few ever, because a batch that is released ten times is given up.
-    """
-
-    __slots__ = ("_groups", "size")
-
-    def __init__(self) -> None:
-        self._groups: dict[frozenset[str], PriorityMap] = {}
-        self.size = 0
-
-    def add(self, batch: BatchState) -> None:
-        group = self._groups.get(batch.released_by)
-        if group is None:
-            group = self._groups[batch.released_by] = PriorityMap()
-        group.set(batch.id, batch.seq)
-        self.size += 1
-
-    def remove(self, batch: BatchState) -> None:
-        group = self._groups[batch.released_by]
-        group.discard(batch.id)
-        if not group:
-            del self._groups[batch.released_by]
-        self.size -= 1
-
-    def first(self, adapter_id: str | None = None) -> str | None:
-        """Return the id of the batch this responder is offered next."""
-        fresh: tuple[float, str] | None = None
-        seen: tuple[float, str] | None = None
-        for released_by, group in self._groups.items():
-            head = group.first()
-            if head is None:
-                continue
-            if adapter_id in released_by:
-                seen = head if seen is None else min(seen, head)
-            else:
-                fresh = head if fresh is None else min(fresh, head)
-        chosen = fresh or seen
-        return chosen[1] if chosen else None
 
 
 class Broker:
@@ -396,7 +264,7 @@ class Broker:
         self._batches: dict[str, BatchState] = {}
         self._ended: OrderedDict[str, _Ended] = OrderedDict()
         self._ended_bytes = 0
-        self._queue = _Queue()
+        self._queue = Queue()
         self._claimed = 0
         self._next_seq = 1
         self._leases = PriorityMap()
@@ -878,7 +746,7 @@ class Broker:
             if batch_id not in self._batches:
                 return batch_id
 
-    def _queue_of(self, run_id: str | None) -> _Queue | None:
+    def _queue_of(self, run_id: str | None) -> Queue | None:
         if run_id is None:
             return self._queue
         run = self.runs.get(run_id)
@@ -941,12 +809,12 @@ class Broker:
 
     def _enqueue(self, batch: BatchState) -> None:
         batch.status = Status.PENDING
-        self._queue.add(batch)
-        self.runs[batch.run_id].queue.add(batch)
+        for queue in (self._queue, self.runs[batch.run_id].queue):
+            queue.add(batch.id, batch.seq, batch.released_by)
 
     def _dequeue(self, batch: BatchState) -> None:
-        self._queue.remove(batch)
-        self.runs[batch.run_id].queue.remove(batch)
+        for queue in (self._queue, self.runs[batch.run_id].queue):
+            queue.remove(batch.id, batch.released_by)
 
     def _remember(self, batch: BatchState, entry: HistoryEntry) -> None:
         batch.attempts += 1

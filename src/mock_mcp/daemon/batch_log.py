@@ -18,7 +18,15 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from mock_mcp.core.broker import Broker, Cancelled, Delivered, Effect, Failed, Reused, Submitted
+from mock_mcp.core.broker import Broker
+from mock_mcp.core.effects import (
+    Cancelled,
+    Delivered,
+    Effect,
+    Failed,
+    Reused,
+    Submitted,
+)
 from mock_mcp.daemon.events import word_of
 from mock_mcp.wire.json import encode
 

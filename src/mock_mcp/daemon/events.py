@@ -10,26 +10,26 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mock_mcp.core import broker
-from mock_mcp.core.broker import Effect
+from mock_mcp.core import effects
+from mock_mcp.core.effects import Effect
 from mock_mcp.types import DaemonEvent
 from mock_mcp.words import and_more, cut
 
 __all__ = ["RecentEvents", "word_of"]
 
 _WORDS: Mapping[type[Effect], str] = {
-    broker.Submitted: "submit",
-    broker.Reused: "reuse",
-    broker.Claimed: "claim",
-    broker.Released: "release",
-    broker.Expired: "expire",
-    broker.Rejected: "reject",
-    broker.Delivered: "provide",
-    broker.Acknowledged: "acknowledge",
-    broker.Cancelled: "cancel",
-    broker.Failed: "fail",
-    broker.Replaced: "replace",
-    broker.RunEnded: "end-run",
+    effects.Submitted: "submit",
+    effects.Reused: "reuse",
+    effects.Claimed: "claim",
+    effects.Released: "release",
+    effects.Expired: "expire",
+    effects.Rejected: "reject",
+    effects.Delivered: "provide",
+    effects.Acknowledged: "acknowledge",
+    effects.Cancelled: "cancel",
+    effects.Failed: "fail",
+    effects.Replaced: "replace",
+    effects.RunEnded: "end-run",
 }
 _CALL_CHARS = 300
 
@@ -65,7 +65,7 @@ class RecentEvents:
         return [pair for pair in self._kept if pair[1].seq > seq]
 
 
-def _asked(effect: broker.Submitted) -> str:
+def _asked(effect: effects.Submitted) -> str:
     first = effect.requests[0]
     return and_more(cut(f"{first.method} {first.endpoint}", _CALL_CHARS), len(effect.requests) - 1)
 
@@ -75,11 +75,11 @@ def _nothing(_: Effect) -> str:
 
 
 _DETAILS: Mapping[type[Effect], Callable[[Any], str]] = {
-    broker.Submitted: _asked,
-    broker.Reused: lambda effect: str(len(effect.request_ids)),
-    broker.Released: lambda effect: effect.reason or "",
-    broker.Rejected: lambda effect: effect.reason or "",
-    broker.Delivered: lambda effect: str(len(effect.mocks)),
-    broker.Cancelled: lambda effect: str(len(effect.request_ids)),
-    broker.Failed: lambda effect: effect.error.code,
+    effects.Submitted: _asked,
+    effects.Reused: lambda effect: str(len(effect.request_ids)),
+    effects.Released: lambda effect: effect.reason or "",
+    effects.Rejected: lambda effect: effect.reason or "",
+    effects.Delivered: lambda effect: str(len(effect.mocks)),
+    effects.Cancelled: lambda effect: str(len(effect.request_ids)),
+    effects.Failed: lambda effect: effect.error.code,
 }

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from typing import Protocol as Interface
 
-from mock_mcp.core.broker import (
-    ACK,
+from mock_mcp.core.broker import ACK, Broker
+from mock_mcp.core.effects import (
     Acknowledged,
-    Broker,
     Cancelled,
     Delivered,
     Effect,

@@ -17,9 +17,12 @@ from mock_mcp.core.broker import (
     ENDED_BATCHES,
     HISTORY_ENTRIES,
     REASON_CHARS,
-    Acknowledged,
     BatchState,
     Broker,
+    Status,
+)
+from mock_mcp.core.effects import (
+    Acknowledged,
     Cancelled,
     Claimed,
     Delivered,
@@ -30,7 +33,6 @@ from mock_mcp.core.broker import (
     Released,
     Replaced,
     RunEnded,
-    Status,
     Submitted,
 )
 from mock_mcp.errors import (

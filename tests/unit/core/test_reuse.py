@@ -8,7 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from mock_mcp.core.broker import Broker, Cancelled, Delivered, Reused, Status, Submitted
+from mock_mcp.core.broker import Broker, Status
+from mock_mcp.core.effects import (
+    Cancelled,
+    Delivered,
+    Reused,
+    Submitted,
+)
 from mock_mcp.core.reuse import ReusableAnswers
 from mock_mcp.errors import MocksMismatch, NotClaimed
 from mock_mcp.limits import Limits

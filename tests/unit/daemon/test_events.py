@@ -5,7 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from mock_mcp.core import broker
+from mock_mcp.core.effects import (
+    Claimed,
+    Delivered,
+    Effect,
+    Failed,
+    Rejected,
+    Released,
+    Reused,
+    RunEnded,
+    Submitted,
+)
 from mock_mcp.daemon import events as events_module
 from mock_mcp.daemon.events import RecentEvents
 from mock_mcp.errors import BatchExpired
@@ -19,16 +29,16 @@ def request(url: str) -> MockRequest:
 @pytest.mark.parametrize(
     ("effect", "word", "adapter_id", "detail"),
     [
-        (broker.Submitted("r", "b", (request("/1"),)), "submit", "", "GET /1"),
-        (broker.Submitted("r", "b", (request("x" * 999),)), "submit", "", f"GET {'x' * 295}…"),
-        (broker.Submitted("r", "b", (request("/1"),) * 3), "submit", "", "GET /1 and 2 more"),
-        (broker.Claimed("r", "b", "me"), "claim", "me", ""),
-        (broker.Released("r", "b", "me", "too hard"), "release", "me", "too hard"),
-        (broker.Rejected("r", "b", "me", "/body: wrong"), "reject", "me", "/body: wrong"),
-        (broker.Delivered("r", "b", "me", (Mock("a", "x" * 999),)), "provide", "me", "1"),
-        (broker.Reused("r", "b", ("a", "b")), "reuse", "", "2"),
-        (broker.Failed("r", "b", BatchExpired("Nobody came.")), "fail", "", "batch-expired"),
-        (broker.RunEnded("r", ""), "end-run", "", ""),
+        (Submitted("r", "b", (request("/1"),)), "submit", "", "GET /1"),
+        (Submitted("r", "b", (request("x" * 999),)), "submit", "", f"GET {'x' * 295}…"),
+        (Submitted("r", "b", (request("/1"),) * 3), "submit", "", "GET /1 and 2 more"),
+        (Claimed("r", "b", "me"), "claim", "me", ""),
+        (Released("r", "b", "me", "too hard"), "release", "me", "too hard"),
+        (Rejected("r", "b", "me", "/body: wrong"), "reject", "me", "/body: wrong"),
+        (Delivered("r", "b", "me", (Mock("a", "x" * 999),)), "provide", "me", "1"),
+        (Reused("r", "b", ("a", "b")), "reuse", "", "2"),
+        (Failed("r", "b", BatchExpired("Nobody came.")), "fail", "", "batch-expired"),
+        (RunEnded("r", ""), "end-run", "", ""),
     ],
 )
 def test_an_event_is_a_few_words(effect, word, adapter_id, detail):
@@ -40,7 +50,7 @@ def test_an_event_is_a_few_words(effect, word, adapter_id, detail):
 
 
 def test_every_effect_has_a_word_of_its_own():
-    effects = set(broker.Effect.__subclasses__())
+    effects = set(Effect.__subclasses__())
     assert len(effects) >= 12
     assert set(events_module._WORDS) == effects
     assert len(set(events_module._WORDS.values())) == len(effects)
@@ -49,7 +59,7 @@ def test_every_effect_has_a_word_of_its_own():
 def test_only_the_latest_are_kept_and_only_what_is_new_is_told():
     events = RecentEvents(3)
     for _ in range(5):
-        events.note(0, broker.RunEnded("r", ""))
+        events.note(0, RunEnded("r", ""))
     assert [event.seq for _, event in events.after(0)] == [3, 4, 5]
     assert [event.seq for _, event in events.after(4)] == [5]
     assert events.after(5) == []
