@@ -299,7 +299,16 @@ def test_hosts_and_passthrough(tests: PluginProject) -> None:
     assert not tests.recordings()
 
 
-def test_block_network_holds_for_every_test(tests: PluginProject) -> None:
+@pytest.mark.parametrize("others", ["", "before", "after"])
+def test_block_network_holds_for_every_test(
+    tests: PluginProject, monkeypatch: pytest.MonkeyPatch, others: str
+) -> None:
+    """Also where another plugin, such as pytest-recording, has an option of that name."""
+    monkeypatch.syspath_prepend(tests.path)
+    (tests.path / "other_plugin.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    parser.getgroup('o').addoption('--block-network', action='store_true')\n"
+    )
     tests.write("""
         import socket
         def test_one():
@@ -312,7 +321,10 @@ def test_block_network_holds_for_every_test(tests: PluginProject) -> None:
         def test_http():
             user()
     """)
-    result = tests.run("--block-network")
+    load = "-p other_plugin"
+    options = load.split() if others == "after" else ()
+    before = load if others == "before" else ""
+    result = tests.run(*options, "--block-network", PYTEST_ADDOPTS=before)
     assert result.outcomes() == {"passed": 2, "failed": 1}, result.text
     assert "NetworkBlocked" in result.text
 

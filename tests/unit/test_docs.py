@@ -132,6 +132,7 @@ def rows(text: str, head: str, *, first: str = "") -> set[str]:
 def test_the_options_of_the_plugin_are_those_of_the_readme():
     parser = pytest.Parser(_ispytest=True)
     pytest_plugin.pytest_addoption(parser)
+    pytest_plugin.pytest_load_initial_conftests(parser)
     options = {name for group in parser._groups for o in group.options for name in o.names()}
     assert rows(README, "Option", first="--mock") == options
 

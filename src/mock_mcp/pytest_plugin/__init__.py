@@ -5,6 +5,7 @@ This file is what every pytest run imports, so it imports nothing of the house.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ MODES = ("none", "once", "new_episodes", "all", "rewrite")
 SOURCES = ("ai", "example", "live")
 WORKER = "mock_mcp"
 """Key of what an xdist controller tells its workers, and what they report at their end."""
+_GROUP = ("mock-mcp", "AI-written, contract-checked HTTP mocks")
 _MARKER = (
     "mock_mcp(instructions=, openapi=, mode=, source=, timeout=, contract=, match=, ignore=, "
     "hosts=, passthrough=, redact=, response_headers=, before_record=, before_match=): "
@@ -26,7 +28,7 @@ _MARKER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    group = parser.getgroup("mock-mcp", "AI-written, contract-checked HTTP mocks")
+    group = parser.getgroup(*_GROUP)
     group.addoption(
         "--mock-mode",
         choices=MODES,
@@ -56,11 +58,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="remove recorded calls that passing tests did not make, and recordings of no test",
     )
-    group.addoption(
-        "--block-network",
-        action="store_true",
-        help="refuse what leaves the process in every test, mocked or not; loopback is allowed",
-    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
+    """Add --block-network when all plugins are loaded: pytest-recording has it, and both hear it."""
+    with contextlib.suppress(ValueError):  # another plugin has added it
+        parser.getgroup(*_GROUP).addoption(
+            "--block-network",
+            action="store_true",
+            help="refuse what leaves the process in every test, mocked or not; loopback is allowed",
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin at once what holds without a mocked test."""
     option = session.config.getoption
-    if option("block_network") or option("mock_prune"):
+    if option("block_network", default=False) or option("mock_prune"):
         _session(session.config)
     if option("mock_responder") and not hasattr(session.config, "workerinput"):
         _session(session.config).start_responder()

@@ -82,7 +82,7 @@ class MockedSession:
             prunes=bool(config.getoption("mock_prune")),
             knows_all=_collects_whole_modules(config),
         )
-        self._blocks = bool(config.getoption("block_network"))
+        self._blocks = bool(config.getoption("block_network", default=False))
         reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
         self._display = reporter and WaitingDisplay(reporter, self._project, self._run, cache_dir)
         self._responder: ResponderProcess | None = None
