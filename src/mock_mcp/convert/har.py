@@ -281,14 +281,17 @@ class _Reader:
         posted = member(fields, "postData", dict, {})
         content: bytes | str = b""
         content_type = member(posted, "mimeType", str, "")
-        if not posted and member(fields, "bodySize", int, 0) > 0:
-            raise Unusable("its body was not saved, and so the call would not be recognised")
         if posted:
             content = self._content(posted)
             if not content:
                 content, content_type = _of_params(member(posted, "params", list, []), content_type)
                 if base_type(content_type) == "multipart/form-data":
                     headers = headers | {"content-type": content_type}  # with the boundary
+        size = max(member(fields, "bodySize", int, 0), _length(fields))
+        if not content and size > 0:
+            raise Unusable(
+                f"its body ({size} bytes) was not saved, and so the call would not be recognised"
+            )
         method = method_of(member(fields, "method", str))
         return recorded_request(method, url, headers, content, content_type or None)
 
@@ -299,11 +302,13 @@ class _Reader:
         headers = header_map(_pairs(fields), keep_length=request.method == "HEAD")
         content = member(fields, "content", dict, {})
         body: bytes | str = self._content(content)
-        size = max(member(content, "size", int, 0), 0)
+        declared = member(content, "mimeType", str, "").partition("x-unknown")[0]
+        size = member(content, "size", int, 0)
+        if size < 0:  # not measured
+            size = _length(fields, unknown=1 if declared else 0)
         bodiless = request.method == "HEAD" or status in _BODILESS or status in _REDIRECTS
         if not body and size and not bodiless:
-            raise Unusable(f"its body ({size} bytes) was not saved: save the HAR with content")
-        declared = member(content, "mimeType", str, "").partition("x-unknown")[0]
+            raise Unusable("its body was not saved: save the HAR with content")
         response, change = recorded_response(
             request,
             status,
@@ -318,14 +323,26 @@ class _Reader:
 
     def _content(self, fields: Mapping[str, Any]) -> bytes | str:
         """Return the body of a ``content`` or ``postData`` object."""
-        if "text" not in fields and isinstance(name := fields.get("_file"), str):
+        text = member(fields, "text", str, "")
+        if not text and isinstance(name := fields.get("_file"), str):
             if self._read is None:
                 raise Unusable(f"its body is in the file {name!r}")
-            return self._read(name)
-        text = member(fields, "text", str, "")
+            content = self._read(name)
+            if "charset=" not in member(fields, "mimeType", str, "").lower():
+                return content
+            try:
+                return content.decode()  # Chromium had decoded it, whatever its charset was
+            except UnicodeDecodeError:
+                return content
         if member(fields, "encoding", str, "") == "base64":
             return from_base64(text)
         return text
+
+
+def _length(fields: Mapping[str, Any], unknown: int = 0) -> int:
+    """Return the length that the headers say a body had on the wire."""
+    said = [text for name, text in _pairs(fields) if name.lower() == "content-length"]
+    return int(said[0]) if said and said[0].isdecimal() else unknown
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
-    """Add --block-network when all plugins are loaded: pytest-recording has it, and both hear it."""
+    """Add --block-network once all plugins are loaded: shared with pytest-recording's."""
     with contextlib.suppress(ValueError):  # another plugin has added it
         parser.getgroup(*_GROUP).addoption(
             "--block-network",

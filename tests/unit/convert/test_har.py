@@ -91,6 +91,9 @@ def entry(
     }
 
 
+LENGTH = {"name": "Content-Length", "value": "9"}
+
+
 def archive(*entries: Any) -> dict[str, Any]:
     return {"log": {"version": "1.2", "entries": list(entries)}}
 
@@ -296,6 +299,23 @@ def test_bodies_beside_the_archive(tmp_path):
     assert len(conversion.losses) == 5
 
 
+def test_what_playwright_attaches(tmp_path):
+    """It leaves an empty text beside the file, and writes as UTF-8 what Chromium has decoded."""
+    (tmp_path / "a.dat").write_bytes(b"a=1")
+    (tmp_path / "b.txt").write_bytes("ü".encode())
+    (tmp_path / "c.txt").write_bytes("ü".encode("latin-1"))
+    latin = "text/plain; charset=iso-8859-1"
+    form = {"mimeType": "application/x-www-form-urlencoded", "text": "", "_file": "a.dat"}
+    entries = [
+        entry({"mimeType": latin, "_file": name}, headers={"content-type": latin}, request=posted)
+        for name, posted in (("b.txt", {"method": "POST", "postData": form}), ("c.txt", {}))
+    ]
+    (tmp_path / "a.har").write_text(json.dumps(archive(*entries)))
+    (_, one_call), (_, other) = read_conversion(tmp_path / "a.har").calls
+    assert one_call.request.body == {"$form": {"a": "1"}}
+    assert one_call.response.body == other.response.body == "ü"
+
+
 def test_the_answer_to_a_head_keeps_its_length():
     fields = entry({"size": 0}, request={"method": "HEAD"}, headers={"Content-Length": "12"})
     found = one(fields)
@@ -345,6 +365,8 @@ def test_calls_that_failed_to_connect(said, kind):
         (entry(request={"headers": {}}), ".request.headers", "must be a list"),
         (entry(request={"headers": [1]}), ".request.headers", "must be an object"),
         (entry(request={"bodySize": 9}), ".request", "was not saved"),
+        (entry(request={"headers": [LENGTH]}), ".request", "(9 bytes) was not saved"),
+        (entry({"size": -1, "mimeType": "text/html"}), ".response", "was not saved"),
         (entry(headers={"bad name": "x"}), ".response", "cannot be sent"),
         (entry() | {"_webSocketMessages": []}, "", "WebSocket"),
         (entry() | {"_mockMcp": []}, "._mockMcp", "must be an object"),
