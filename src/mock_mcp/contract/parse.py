@@ -274,7 +274,7 @@ def _one_line(error: Exception) -> str:
 class TreeBuilder:
     """Build a JSON tree from YAML events, counting what it would be with aliases expanded.
 
-    A subclass may allow tags, read scalars otherwise, and say errors in its own class.
+    A subclass may allow tags, read tagged values otherwise, and say errors in its own class.
 
     Args:
         path: How errors name the file.
@@ -306,7 +306,7 @@ class TreeBuilder:
                 self._stack.append(_Open({} if name == "MappingStartEvent" else [], event))
             case "MappingEndEvent" | "SequenceEndEvent":
                 closed = self._stack.pop()
-                self._add(closed.value, closed.size, closed.event)
+                self._add(self.collection(closed.value, closed.event), closed.size, closed.event)
             case "AliasEvent":
                 if event.anchor not in self._anchors:
                     raise self._error(event, f"alias *{event.anchor} has no finished anchor")
@@ -329,6 +329,10 @@ class TreeBuilder:
     def scalar(self, event: Any) -> Any:
         """Return the value of a scalar that is no key."""
         return _scalar(event)
+
+    def collection(self, value: Any, event: Any) -> Any:
+        """Return what a mapping or sequence is, once it is complete; ``event`` began it."""
+        return value
 
     def error(self, reason: str, line: int | None) -> MockMcpError:
         """Return the error for a place in the file; the reason continues the file's name."""

@@ -18,7 +18,7 @@ from mock_mcp.contract.parse import TreeBuilder, build_tree
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.har import from_har
 from mock_mcp.convert.values import Conversion, Format
-from mock_mcp.convert.vcr import from_vcr
+from mock_mcp.convert.vcr import WRAPPING, from_vcr
 from mock_mcp.convert.wiremock import BASE_URL, from_wiremock
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.recordings.bodies import Unusable
@@ -45,8 +45,11 @@ _OFFSET = re.compile(r" ?\(byte (\d+)\)")
 _BINARY = "tag:yaml.org,2002:binary"
 _PYTHON = "tag:yaml.org,2002:python/"
 _TEXT_TAGS = frozenset((_BINARY, f"{_PYTHON}str", f"{_PYTHON}unicode"))
-_OTHER_TAGS = frozenset((f"{_PYTHON}tuple", f"{_PYTHON}object/new:_io.BytesIO"))
-"""Tags that vcrpy has written, read as the list and the object that stand behind them."""
+_TUPLE = f"{_PYTHON}tuple"
+_FILE = f"{_PYTHON}object/new:_io.BytesIO"
+_ITERATOR = f"{_PYTHON}object/apply:builtins.iter"
+_OTHER_TAGS = frozenset((_TUPLE, _FILE, _ITERATOR))
+"""What vcrpy writes for tuples, and for request bodies that were a file or an iterator."""
 
 
 def read_conversion(path: Path, base_url: str = BASE_URL) -> Conversion:
@@ -155,7 +158,10 @@ def _marks(content: bytes) -> int:
 
 
 class _CassetteBuilder(TreeBuilder):
-    """Read YAML as vcrpy writes it: a plain value is text or null, a binary one is bytes."""
+    """Read YAML as vcrpy writes it: a plain value is text or null, a binary one is bytes.
+
+    Only a request body that is kept as the value it was made of has numbers and booleans.
+    """
 
     def check_tag(self, event: Any) -> None:
         if event.tag in _OTHER_TAGS or (event.tag in _TEXT_TAGS and hasattr(event, "value")):
@@ -170,7 +176,24 @@ class _CassetteBuilder(TreeBuilder):
                 line = event.start_mark.line + 1
                 raise self.error("a binary value is not base64", line) from None
         value = super().scalar(event)
-        return None if value is None else event.value
+        return value if value is None or self._is_in_body() else event.value
+
+    def _is_in_body(self) -> bool:
+        """Say whether a value is part of ``interactions[n].request.body``."""
+        keys = [each.key for each in self._stack[2:5]]
+        return len(keys) == 3 and keys[:2] == ["request", "body"] and keys[2] not in WRAPPING
+
+    def collection(self, value: Any, event: Any) -> Any:
+        """Return the content of a file or an iterator."""
+        if event.tag not in (_FILE, _ITERATOR):
+            return value
+        name = "state" if event.tag == _FILE else "args"
+        found = value.get(name) if isinstance(value, dict) else None
+        if isinstance(found, list) and found:
+            pieces = found[0] if event.tag == _ITERATOR else [found[0] or b""]
+            if isinstance(pieces, list) and all(isinstance(each, bytes | str) for each in pieces):
+                return b"".join(p.encode() if isinstance(p, str) else p for p in pieces)
+        raise self.error("a body of Python's has no content", event.start_mark.line + 1)
 
     def error(self, reason: str, line: int | None) -> ConversionError:
         return ConversionError(self.path, reason, line=line)

@@ -1,13 +1,16 @@
 """VCR cassettes: vcrpy and pytest-recording (YAML, JSON), Betamax and Ruby's VCR.
 
 Cassettes keep answers as they travelled, compressed ones compressed; they are unpacked here, the
-whole file within one budget.
+whole file within one budget. Of aiohttp's requests vcrpy keeps what the body was made of, the value
+of ``json=`` or the fields of ``data=``, and not which of them it was.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from mock_mcp.convert.values import (
     Conversion,
@@ -20,15 +23,22 @@ from mock_mcp.convert.values import (
 from mock_mcp.recordings.bodies import (
     Budget,
     Unusable,
+    base_type,
     from_base64,
     header,
     header_map,
+    is_json,
     recorded_request,
     recorded_response,
 )
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, RecordedResponse
 
-__all__ = ["from_vcr"]
+__all__ = ["WRAPPING", "from_vcr"]
+
+WRAPPING = frozenset(("string", "base64_string", "encoding"))
+"""The fields around a text body; a request body with other ones is a value."""
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 def from_vcr(tree: Any, file: str) -> Conversion:
@@ -63,20 +73,51 @@ def _interaction(
         raise Unusable("it must be an object")
     asked, told = member(fields, "request", dict), member(fields, "response", dict)
     with within(".request"):
-        request = _request(asked)
+        request, guess = _request(asked)
     with within(".response"):
         response, change = _response(told, request, budget)
+    if guess is not None:
+        conversion.lose(f"{place}.request.body", guess)
     if change is not None:
         conversion.lose(f"{place}.response", change)
     return RecordedInteraction(request, "live", response)
 
 
-def _request(fields: Mapping[str, Any]) -> RecordedRequest:
+def _request(fields: Mapping[str, Any]) -> tuple[RecordedRequest, str | None]:
     url = member(fields, "uri", str)
     http_url(url)
     headers = header_map(_pairs(fields))
     method = method_of(member(fields, "method", str))
-    return recorded_request(method, url, headers, _content(fields.get("body")))
+    body = fields.get("body")
+    is_wrapped = isinstance(body, dict) and body and body.keys() <= WRAPPING
+    if is_wrapped or not isinstance(body, dict | list):
+        return recorded_request(method, url, headers, _content(body)), None
+    declared = header(headers, "content-type")
+    try:
+        if base_type(declared) == _FORM:
+            content = urlencode(body if isinstance(body, dict) else [*map(tuple, body)], doseq=True)
+        elif declared is None or is_json(declared):
+            content = json.dumps(body)
+        else:
+            raise TypeError
+    except (TypeError, ValueError):
+        raise Unusable("how this value was sent is not told", ".body") from None
+    guess = None
+    if declared is None and _may_be_form(body):
+        guess = (
+            "the cassette does not tell whether it was sent as JSON or as a form. JSON is taken; "
+            'for a form, wrap it in the recording: {"$form": {…}}'
+        )
+    return recorded_request(method, url, headers, content, "application/json"), guess
+
+
+def _may_be_form(body: Any) -> bool:
+    """Say whether a value can be the fields of a form: texts by name, or pairs of texts."""
+    pairs = body.items() if isinstance(body, dict) else body
+    return all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(x, str) for x in pair)
+        for pair in pairs
+    )
 
 
 def _response(
@@ -116,8 +157,6 @@ def _content(body: Any) -> bytes | str:
     if isinstance(body, dict):
         if isinstance(packed := body.get("base64_string"), str):
             return from_base64(packed)
-        if isinstance(state := body.get("state"), list) and state:  # a pickled BytesIO
-            return _content(state[0])
         body = body.get("string")
     if body is None:
         return b""

@@ -165,6 +165,9 @@ def test_a_deep_file(tmp_path, unit, count):
         ("interactions: []\nx: !!python/module:os ''\n", 2),
         ("interactions: []\nx: !custom {}\n", 2),
         ("interactions: []\nx: !!binary '%%%'\n", 2),
+        ("interactions: []\nx: !!python/object/new:_io.BytesIO {state: 7}\n", 2),
+        ("interactions: []\nx: !!python/object/apply:builtins.iter {args: [[{}]]}\n", 2),
+        ("interactions: []\nx: !!python/object/apply:builtins.iter [[a]]\n", 2),
         ("interactions: []\nx: !!binary [a]\n", 2),
         ("interactions: [\n", 2),
         ("interactions:\n\t- x\n", 2),
@@ -206,6 +209,23 @@ def test_yaml_values_are_text(tmp_path, yaml):
         "e": b"\x00\xff",
         "f": "2026-01-01",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        ("{a: 1, b: [true, null, '2'], c: 1.5}", {"a": 1, "b": [True, None, "2"], "c": 1.5}),
+        ("{encoding: UTF-8, string: 1.50}", {"encoding": "UTF-8", "string": "1.50"}),
+        ("1.50", "1.50"),
+        ("!!python/object/new:_io.BytesIO {state: [!!binary AP8=, 0, null]}", b"\x00\xff"),
+        ("!!python/object/apply:builtins.iter {args: [[!!binary YQ==, b]], state: 0}", b"ab"),
+    ],
+    ids=["value", "wrapped", "text", "file", "iterator"],
+)
+def test_bodies_of_requests_as_vcrpy_writes_them(tmp_path, yaml, written, body):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"interactions:\n- request: {{body: {written}}}\n")
+    assert read_tree(path) == {"interactions": [{"request": {"body": body}}]}
 
 
 def test_a_bomb_of_compressed_bodies(tmp_path):

@@ -169,9 +169,36 @@ def test_answers_of_httpx_in_vcrpy_4():
     assert one(call).response.body == [1]
 
 
-def test_a_pickled_bytesio_is_its_bytes():
-    request = {"method": "PUT", "body": {"state": [b"\x00\xff", 0, None]}}
-    assert one(exchange("{}", request=request)).request.body == {"$base64": "AP8="}
+FORM = {"content-type": ["application/x-www-form-urlencoded"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "body", "guessed"),
+    [
+        ({"a": 1, "b": [None, "c"]}, {}, {"a": 1, "b": [None, "c"]}, False),
+        ([{"a": "b"}], {}, [{"a": "b"}], False),
+        ({"a": "b c"}, {}, {"a": "b c"}, True),
+        ({"a": "b c"}, JSON, {"a": "b c"}, False),
+        ({"a": "b c"}, FORM, {"$form": {"a": "b c"}}, False),
+        ([["a", "b"], ["a", "c"]], FORM, {"$form": {"a": ["b", "c"]}}, False),
+        ({}, {}, {}, True),
+    ],
+)
+def test_what_vcrpy_keeps_of_aiohttps_requests(value, headers, body, guessed):
+    request = {"method": "POST", "headers": headers, "body": value}
+    conversion = from_vcr({"interactions": [exchange("{}", request=request)]}, "c.yaml")
+    assert conversion.calls[0][1].request.body == body
+    places = [(loss.place, loss.call) for loss in conversion.losses]
+    assert places == ([("$.interactions[0].request.body", False)] if guessed else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [({"a": b"\xff"}, {}), ({"a": "b"}, {"content-type": "multipart/form-data"})],
+)
+def test_a_body_nobody_knows_how_to_send_is_listed(value, headers):
+    request = {"method": "POST", "headers": headers, "body": value}
+    assert lost(exchange("{}", request=request))[0] == "$.interactions[0].request.body"
 
 
 def test_an_answer_without_content_type_gets_one():
