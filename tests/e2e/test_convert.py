@@ -86,6 +86,7 @@ def test_a_recording_goes_out_and_comes_back(project, run, recorded, kind):
         "calls": count,
         "unchecked": count,
         "otherHosts": 0,
+        "headersLeftOut": [],
         "notImported": [],
         "notCarriedOver": [],
     }
@@ -214,18 +215,22 @@ def test_the_projects_secrets_and_contract_count(project, run):
     assert found.source == "hand"
 
 
-def test_the_projects_response_headers_are_imported(project, run):
-    (project / "pyproject.toml").write_text('[tool.mock-mcp]\nresponse_headers = ["x-cost"]\n')
+def test_the_response_headers_of_project_and_contract_are_imported(project, run):
+    declared = {"200": {"description": "", "headers": {"X-Total": {"schema": {}}}}}
+    openapi = {"openapi": "3.1.0", "info": {}, "paths": {"/a": {"get": {"responses": declared}}}}
+    (project / "openapi.json").write_text(json.dumps(openapi))
+    settings = '[tool.mock-mcp]\nopenapi = ["openapi.json"]\nresponse_headers = ["x-cost"]\n'
+    (project / "pyproject.toml").write_text(settings)
     response = {
         "status": {"code": 200, "message": "OK"},
-        "headers": {"X-Cost": ["7"], "X-Noise": ["a"]},
-        "body": {"string": "text"},
+        "headers": {"X-Cost": ["7"], "X-Noise": ["a"], "X-Total": ["1"], "Date": ["today"]},
+        "body": {"string": ""},
     }
     request = {"method": "GET", "uri": "https://api.test/a", "headers": {}, "body": None}
     cassette = {"version": 1, "interactions": [{"request": request, "response": response}]}
     (project / "c.json").write_text(json.dumps(cassette))
-    run("mock_mcp", "import", "c.json", "--out", "r.json")
+    done = run("mock_mcp", "import", "c.json", "--out", "r.json")
     [found] = read_recording(project / "r.json").interactions
     assert found.response is not None
-    assert found.response.headers["x-cost"] == "7"
-    assert "x-noise" not in found.response.headers
+    assert found.response.headers == {"x-cost": "7", "x-total": "1"}
+    assert "Headers of answers left out: date, x-noise. Name those" in done.stdout

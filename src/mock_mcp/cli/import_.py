@@ -6,14 +6,14 @@ import argparse
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mock_mcp.cli import add_project_root
 from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.contract.project import ProjectContracts
-from mock_mcp.convert.accept import accept, contract_check
+from mock_mcp.convert.accept import ContractCheck, accept
 from mock_mcp.convert.read import read_conversion
 from mock_mcp.convert.values import Loss
 from mock_mcp.convert.wiremock import BASE_URL
@@ -71,39 +71,53 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+@dataclass(slots=True)
+class _Imported:
+    """What came of an import; ``elsewhere`` counts the calls that ``--host`` left out."""
+
+    calls: list[RecordedInteraction] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    unnamed: set[str] = field(default_factory=set)
+    elsewhere: int = 0
+    written: Place | None = None
+
+    @property
+    def unchecked(self) -> int:
+        return sum(interaction.contract is None for interaction in self.calls)
+
+
 def run(options: argparse.Namespace) -> int:
     """Import the files; 1 when no call could be imported."""
     place = _place(options)
     if place is not None and place.path.exists() and not options.replace:
         raise ConfigurationError(f"{place.path} is there already; --replace writes it anew.")
     project = Project.resolve(options.project_root, place and _above(place.path))
-    check = contract_check(ProjectContracts(project.root, cache_dir=CacheDirectory().contracts()))
+    check = ContractCheck(ProjectContracts(project.root, cache_dir=CacheDirectory().contracts()))
     redaction = Redaction(
         names=_setting(project.root, "redact"),
         response_headers=_setting(project.root, "response_headers"),
     )
     hosts = None if options.host is None else HostRules(options.host, loopback=False)
-    accepted: list[RecordedInteraction] = []
-    losses: list[Loss] = []
-    elsewhere = 0
+    done = _Imported()
+    accepted = done.calls
     for file in options.files:
         conversion = read_conversion(file, options.base_url)
         if hosts is not None:
             wanted = [call for call in conversion.calls if _goes_to(hosts, call[1])]
-            elsewhere += len(conversion.calls) - len(wanted)
+            done.elsewhere += len(conversion.calls) - len(wanted)
             conversion.calls = wanted
         accepted += accept(conversion, redaction, check)
-        losses += conversion.losses
+        done.losses += conversion.losses
+        done.unnamed |= conversion.unnamed
     if place is not None and accepted:
         recording = RecordingFile(*place, redaction=redaction)
         for interaction in accepted:
-            recording.stage(interaction)
+            response = interaction.response
+            kept = () if response is None else tuple(response.headers)
+            recording.stage(interaction, response_headers=kept)
         recording.promote("none")
-    written = None if place is None or not accepted else place
-    if options.json:
-        print(_json(accepted, losses, elsewhere, written))
-    else:
-        print(printable_lines("\n".join(_text(accepted, losses, elsewhere, written))))
+        done.written = place
+    print(_json(done) if options.json else printable_lines("\n".join(_text(done))))
     return 0 if accepted else 1
 
 
@@ -156,47 +170,42 @@ def _goes_to(hosts: HostRules, interaction: RecordedInteraction) -> bool:
 # -- How it is told ---------------------------------------------------------------------------
 
 
-def _text(
-    accepted: Sequence[RecordedInteraction],
-    losses: Sequence[Loss],
-    elsewhere: int,
-    written: Place | None,
-) -> Iterator[str]:
+def _text(done: _Imported) -> Iterator[str]:
     for title, whole in (("Not imported", True), ("Not carried over", False)):
-        lines = [f"  {x.file}: {x.place}: {x.reason}" for x in losses if x.call is whole]
+        lines = [f"  {x.file}: {x.place}: {x.reason}" for x in done.losses if x.call is whole]
         if lines:
             yield f"{title}:"
             yield from lines
             yield ""
-    if elsewhere:
-        calls = "call to another host was" if elsewhere == 1 else "calls to other hosts were"
-        yield f"{elsewhere} {calls} left out."
-    unchecked = sum(interaction.contract is None for interaction in accepted)
-    count = counted(len(accepted), "call")
-    said = f" ({unchecked} not checked by a contract)" if unchecked else ""
-    if written is not None:
-        yield f"{written.path}: {count} of {written.test}{said}"
+    if done.unnamed:
+        yield (
+            f"Headers of answers left out: {', '.join(sorted(done.unnamed))}. Name those that a "
+            "test reads in response_headers of [tool.mock-mcp]."
+        )
+    if done.elsewhere:
+        calls = "call to another host was" if done.elsewhere == 1 else "calls to other hosts were"
+        yield f"{done.elsewhere} {calls} left out."
+    count = counted(len(done.calls), "call")
+    said = f" ({done.unchecked} not checked by a contract)" if done.unchecked else ""
+    if done.written is not None:
+        yield f"{done.written.path}: {count} of {done.written.test}{said}"
     else:
-        hint = "; name the test with --test to write them" if accepted else ""
+        hint = "; name the test with --test to write them" if done.calls else ""
         yield f"{count} can be imported{said}{hint}"
 
 
-def _json(
-    accepted: Sequence[RecordedInteraction],
-    losses: Sequence[Loss],
-    elsewhere: int,
-    written: Place | None,
-) -> str:
+def _json(done: _Imported) -> str:
     def told(loss: Loss) -> dict[str, Any]:
         return {name: value for name, value in asdict(loss).items() if name != "call"}
 
     fields = {
-        "recording": None if written is None else str(written.path),
-        "test": None if written is None else written.test,
-        "calls": len(accepted),
-        "unchecked": sum(interaction.contract is None for interaction in accepted),
-        "otherHosts": elsewhere,
-        "notImported": [told(loss) for loss in losses if loss.call],
-        "notCarriedOver": [told(loss) for loss in losses if not loss.call],
+        "recording": None if done.written is None else str(done.written.path),
+        "test": None if done.written is None else done.written.test,
+        "calls": len(done.calls),
+        "unchecked": done.unchecked,
+        "otherHosts": done.elsewhere,
+        "headersLeftOut": sorted(done.unnamed),
+        "notImported": [told(loss) for loss in done.losses if loss.call],
+        "notCarriedOver": [told(loss) for loss in done.losses if not loss.call],
     }
     return json.dumps(fields, indent=2, ensure_ascii=False)

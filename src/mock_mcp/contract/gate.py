@@ -80,6 +80,11 @@ class Source(msgspec.Struct, frozen=True):
     skipped: tuple[str, ...] = ()
     wrong: MockMcpError | None = None
 
+    def declared_headers(self, status: int) -> list[str]:
+        """Return the names of the headers that the contract declares for an answer."""
+        response = self.match and self.match.operation.response(status)
+        return [header.name for header in response.headers] if response else []
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """The outcome of checking one mock.

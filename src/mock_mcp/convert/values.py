@@ -87,12 +87,16 @@ class Loss:
 
 @dataclass(slots=True)
 class Conversion:
-    """The calls of one file, each with its place in it, and what was lost."""
+    """The calls of one file, each with its place in it, and what was lost.
+
+    ``unnamed`` are the headers of answers that no list names, and so are not recorded.
+    """
 
     file: str
     format: Format
     calls: list[tuple[str, RecordedInteraction]] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    unnamed: set[str] = field(default_factory=set)
 
     def lose(self, place: str, reason: str, *, call: bool = False) -> None:
         """Note something that was not carried over."""

@@ -45,12 +45,15 @@ REQUEST_HEADERS = ("content-type",)
 """Request headers that are recorded: what a reader needs to understand the body."""
 
 RESPONSE_HEADERS = (
+    "accept-ranges",
     "access-control-expose-headers",
     "allow",
     "cache-control",
     "content-disposition",
     "content-language",
+    "content-length",
     "content-location",
+    "content-range",
     "content-type",
     "etag",
     "last-modified",
@@ -61,7 +64,10 @@ RESPONSE_HEADERS = (
     "vary",
     "www-authenticate",
 )
-"""Headers of live answers that are recorded: what client code acts on, no noise."""
+"""Headers of live answers that are recorded: what client code acts on, no noise.
+
+A ``content-length`` comes this far only of the answer to a HEAD.
+"""
 
 SECRETS = (
     *("authorization", "proxy-authorization", "cookie", "set-cookie"),

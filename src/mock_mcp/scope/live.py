@@ -139,7 +139,9 @@ class LiveAnswers:
             ),
             order=call.number,
             replaces=call.replaces,
-            response_headers=() if ruling is None else _declared(ruling, answer),
+            response_headers=(
+                () if ruling is None else ruling.source.declared_headers(answer.status)
+            ),
         )
         if ruling is not None and staged is not None and staged.response is not None:
             again = _judge(ruling, staged.response)
@@ -182,13 +184,6 @@ def _judge(ruling: Ruling, answer: RecordedResponse) -> Verdict:
     if verdict.error is not None:
         raise verdict.error
     return verdict
-
-
-def _declared(ruling: Ruling, answer: RecordedResponse) -> Sequence[str]:
-    """Return the names of the headers that the contract declares for an answer."""
-    match = ruling.source.match
-    response = match and match.operation.response(answer.status)
-    return [header.name for header in response.headers] if response else ()
 
 
 def _data(answer: RecordedResponse) -> object:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mock_mcp.contract.project import ProjectContracts
-from mock_mcp.convert.accept import accept, contract_check
+from mock_mcp.convert.accept import ContractCheck, accept
 from mock_mcp.convert.values import Conversion
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.redact import Redaction
@@ -30,6 +30,7 @@ OPENAPI = {
                 "responses": {
                     "200": {
                         "description": "",
+                        "headers": {"X-Total": {"required": True, "schema": {}}},
                         "content": {"application/json": {"schema": USER}},
                     }
                 },
@@ -47,12 +48,13 @@ def taken(
     (root / "pyproject.toml").write_text(settings)
     calls = [(f"$[{n}]", item) for n, item in enumerate(interactions)]
     conversion = Conversion("a.har", "har", calls)
-    check = contract_check(ProjectContracts(root))
+    check = ContractCheck(ProjectContracts(root))
     return accept(conversion, Redaction(), check), conversion
 
 
-GOOD = answer(call(path="/user"), {"id": 1}, source="live")
-BAD = answer(call(path="/user"), {"id": "x"}, source="live")
+HEADERS = {"content-type": "application/json", "x-total": "1", "x-noise": "1"}
+GOOD = answer(call(path="/user"), {"id": 1}, headers=HEADERS, source="live")
+BAD = answer(call(path="/user"), {"id": "x"}, headers=HEADERS, source="live")
 
 
 def test_what_fits_says_by_which_contract(tmp_path):
@@ -60,6 +62,8 @@ def test_what_fits_says_by_which_contract(tmp_path):
     assert found.operation == "GET /user"
     assert found.contract is not None
     assert conversion.losses == []
+    assert found.response.headers == {"content-type": "application/json", "x-total": "1"}
+    assert conversion.unnamed == {"x-noise"}
 
 
 def test_what_breaks_the_contract_is_not_imported(tmp_path):
@@ -83,7 +87,9 @@ def test_in_mode_off_nothing_is_checked(tmp_path):
 
 @pytest.mark.parametrize("path", ["/nowhere", "/user?x=1"])
 def test_calls_are_checked_too(tmp_path, path):
-    found, conversion = taken(tmp_path, "enforce", answer(call(path=path), {"id": 1}))
+    found, conversion = taken(
+        tmp_path, "enforce", answer(call(path=path), {"id": 1}, headers=HEADERS)
+    )
     assert len(found) + len(conversion.losses) == 1
     assert bool(conversion.losses) == (path == "/nowhere")
 
@@ -96,7 +102,8 @@ def test_other_hosts_are_unchecked(tmp_path):
 
 
 def test_what_is_checked_is_what_will_be_replayed(tmp_path):
-    secret = answer(call(path="/user"), {"id": 1, "token": "abc"}, source="live")
+    body = {"id": 1, "token": "abc"}
+    secret = answer(call(path="/user"), body, headers=HEADERS, source="live")
     found, conversion = taken(tmp_path, "enforce", secret)
     assert found == []
     assert "/body/token" in conversion.losses[0].reason
@@ -107,7 +114,7 @@ def test_a_document_that_cannot_be_used_is_said(tmp_path):
     taken(tmp_path, "enforce", GOOD)
     (tmp_path / "openapi.json").write_text("{")
     conversion = Conversion("a.har", "har", [("$[0]", GOOD)])
-    check = contract_check(ProjectContracts(tmp_path))
+    check = ContractCheck(ProjectContracts(tmp_path))
     assert accept(conversion, Redaction(), check) == []
     assert "cannot be checked" in conversion.losses[0].reason
 
