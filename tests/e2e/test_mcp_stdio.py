@@ -413,8 +413,9 @@ async def test_an_adapter_whose_directory_is_gone_serves_the_others(place):
     test = await place.test()
     gone = place.root.parent / "gone"
     gone.mkdir()
-    place.args = ["-c", f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); "]
-    place.args[1] += "from mock_mcp.cli import main; main(['adapter'])"
+    code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); "
+    code += "from mock_mcp.cli import main; main(['adapter'])"
+    place.args = ["-P", "-c", code]  # as a command, which does not import from its directory
     asked = asyncio.create_task(test.request_mock("/user", "GET"))
     async with place.assistant() as ask:
         await ask.provide(await ask("claim_next_batch", waitMs=WAIT_MS), 1)

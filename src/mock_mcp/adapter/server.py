@@ -474,7 +474,7 @@ def run_adapter(
     try:
         anyio.run(_serve, adapter)
     except* BrokenPipeError:  # a client that reads no more is as gone as one that writes no more
-        pass
+        _ignore_what_nobody_reads()
     return 0
 
 
@@ -490,6 +490,20 @@ async def _serve(adapter: Adapter) -> None:
         tasks.start_soon(relay, read, readable, write, cancelled)
         await server.run(messages, write, server.create_initialization_options())
         tasks.cancel_scope.cancel()
+
+
+def _ignore_what_nobody_reads() -> None:
+    """Have nothing said of the last words for a client that is gone.
+
+    They are still in a buffer of the SDK, and Python 3.13 tells that they cannot be written.
+    """
+    told = sys.unraisablehook
+
+    def tell(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, BrokenPipeError):
+            told(unraisable)
+
+    sys.unraisablehook = tell
 
 
 def _release_on_signals(adapter: Adapter) -> None:

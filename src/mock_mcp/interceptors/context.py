@@ -52,7 +52,7 @@ def intercept(
                 f"intercept is called from {caller}, which is no file; name one with file=, the "
                 "recording lies beside it."
             )
-        path = Path(file or caller).absolute()
+        path = Path(os.path.abspath(file or caller))  # noqa: PTH100 - pyfakefs has a pure Path fail
         project = Project.resolve(None, path)
     client = None
     if made.mode != "none" and made.source == "ai":

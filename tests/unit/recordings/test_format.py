@@ -236,7 +236,7 @@ def edited(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         (edited(b'"version": 1', b'"version": 2, "new": 1'), None, "$.version", "Upgrade mock-mcp"),
         (edited(b'"version": 1', b'"version": 0'), None, None, "no version 0"),
         (
-            edited(b"200", b'200, "body": ' + b"[" * 5000 + b"]" * 5000),
+            edited(b"200", b'200, "body": ' + b"[" * 100_000 + b"]" * 100_000),
             None,
             None,
             "nests too deep",
