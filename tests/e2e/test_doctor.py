@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -15,8 +17,9 @@ from typing import Any
 import pytest
 
 from mock_mcp import __version__
+from mock_mcp.cli import main
 from mock_mcp.runtime.project import compute_project_id
-from support.command import HANG_S, execute, user_environment
+from support.command import HANG_S, PLUGIN, execute, run_module, user_environment
 from support.daemons import DaemonProcess
 from support.ws import eventually
 
@@ -75,9 +78,15 @@ class Place:
 
     def examine(self, code: int = 0) -> dict[str, list[dict[str, Any]]]:
         """Return the doctor's findings by name."""
-        run = self.run("doctor", "--json")
-        assert run.returncode == code, run.stdout + run.stderr
-        report = json.loads(run.stdout)
+        told = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
+            for name in set(os.environ) - set(self.env):
+                patch.delenv(name)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            patch.chdir(self.root)
+            assert main(["doctor", "--json"]) == code, told.getvalue()
+        report = json.loads(told.getvalue())
         assert report["ok"] == (code == 0)
         assert report["projectRoot"] == str(self.root)
         assert report["version"] == __version__
@@ -372,8 +381,7 @@ def recorded(place: Place) -> Place:
 
 
 def record(place: Place, *options: str) -> subprocess.CompletedProcess[str]:
-    pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--mock-source=example"]
-    return place.shell([*pytest_, *options])
+    return run_module(place.root, place.cache, "pytest", *PLUGIN, "--mock-source=example", *options)
 
 
 def test_recordings_that_fit(recorded: Place):

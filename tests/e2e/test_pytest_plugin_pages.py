@@ -17,12 +17,16 @@ PAGE = f"""
 import mock_mcp as mock_mcp_module
 from playwright.sync_api import sync_playwright
 
-@pytest.fixture
-def page():
+@pytest.fixture(scope="module")
+def browser():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path={CHROMIUM!r}, args={list(FLAGS)})
-        yield browser.new_page()
+        yield browser
         browser.close()
+
+@pytest.fixture
+def page(browser):
+    return browser.new_page()
 """
 FETCH = "fetch('https://api.test/users/1').then(a => a.json(), () => 'swallowed')"
 
@@ -66,9 +70,6 @@ def test_a_page_is_recorded_from_the_real_api(tests: PluginProject, site: Site):
     )
     recorded = tests.spawn("--mock-source=live")
     assert "1 from the real API, 1 written" in recorded.text
-    assert site.asked == ["GET /api/greeting"]
-    replayed = tests.spawn(CI="1")
-    assert replayed.outcomes() == {"passed": 1}, replayed.text
     assert site.asked == ["GET /api/greeting"]
 
 

@@ -352,10 +352,10 @@ def test_shared_fixtures_replay_whichever_tests_run(tests: PluginProject) -> Non
     assert tests.recordings() == written
 
 
-def test_shared_fixtures_are_recorded_and_replayed_by_four_workers(tests: PluginProject) -> None:
+def test_shared_fixtures_are_recorded_and_replayed_by_workers(tests: PluginProject) -> None:
     tests.write(SHARED)
     tests.write(SHARED, "sub/test_other.py")
-    result = tests.spawn("-n4", *EXAMPLE)
+    result = tests.spawn("-n2", *EXAMPLE)
     assert result.outcomes() == {"passed": 14}, result.text
     written = tests.recordings()
     assert set(written) >= SHARED_FILES | {
@@ -477,7 +477,7 @@ def test_overriding_fixtures_of_one_name_share_their_recording(tests: PluginProj
 # -- xdist and an assistant -------------------------------------------------------------------
 
 
-def test_four_workers_ask_one_assistant(tests: PluginProject, assistant: ScriptedAssistant) -> None:
+def test_workers_ask_one_assistant(tests: PluginProject, assistant: ScriptedAssistant) -> None:
     tests.write("""
         @pytest.mark.mock_mcp(instructions="A user with two invoices.")
         @pytest.mark.parametrize("n", range(1, 13))
@@ -485,7 +485,7 @@ def test_four_workers_ask_one_assistant(tests: PluginProject, assistant: Scripte
             "Shows the dashboard."
             assert user(n).startswith("asked")
     """)
-    result = tests.spawn("-n4", MOCK_MCP="1")
+    result = tests.spawn("-n2", MOCK_MCP="1")
     assert result.outcomes() == {"passed": 12}, result.text
     assert "12 from the assistant, 12 written" in result.text
     assert len(tests.recordings()) == 12

@@ -132,7 +132,7 @@ def test_no_output_contains_the_key(
 ) -> None:
     tests.write(TWO)
     server.script += [
-        fail(500, f"boom {KEY}"),
+        fail(500, f"boom {KEY}", retry_after="0"),
         answer({"mocks": []}),
         answer(mocks_for),
         fail(400, f"what is {KEY}?"),

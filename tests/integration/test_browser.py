@@ -32,6 +32,8 @@ __all__ = ["chromium", "site"]
 pytest.importorskip("playwright", reason="needs playwright")
 pytestmark = needs_chromium
 
+ASYNC_API = pytest.mark.parametrize("chromium", ["async"], indirect=True, scope="module")
+"""For tests of what becomes of a request or an answer, in which the API has no part."""
 ELSEWHERE = "http://api.example.test"
 """Another origin than the page's, which is nowhere."""
 FETCH = """([url, options]) => fetch(url, options).then(async answer => ({
@@ -138,6 +140,7 @@ def test_a_request_and_its_answer_are_whole(browse: Any, mocks: Any) -> None:
     assert call.headers["x-token"] == "t"
 
 
+@ASYNC_API
 def test_binary_bodies_go_both_ways(browse: Any, mocks: Any) -> None:
     mocks.add_response("PUT", "/api/image", lambda call: call.body, headers=OCTETS)
     [answer] = browse(
@@ -156,6 +159,7 @@ def test_binary_bodies_go_both_ways(browse: Any, mocks: Any) -> None:
 OCTETS = {"content-type": "application/octet-stream"}
 
 
+@ASYNC_API
 def test_a_body_that_is_encoded_already_is_decoded_for_the_page(browse: Any, mocks: Any) -> None:
     data = {"$base64": "H4sIAAAAAAACA8tIzcnJBwCGphA2BQAAAA=="}
     mocks.add_response("GET", "/api/a", data, headers={**OCTETS, "content-encoding": "gzip"})
@@ -164,6 +168,7 @@ def test_a_body_that_is_encoded_already_is_decoded_for_the_page(browse: Any, moc
     assert "content-encoding" not in answer["headers"]
 
 
+@ASYNC_API
 def test_answers_without_a_body(browse: Any, mocks: Any) -> None:
     kinds = [("HEAD", 200), ("GET", 204), ("DELETE", 204)]
     for method, status in kinds:
@@ -176,6 +181,7 @@ def test_answers_without_a_body(browse: Any, mocks: Any) -> None:
     ]
 
 
+@ASYNC_API
 def test_cookies_are_kept_and_sent(browse: Any, mocks: Any) -> None:
     cookies = ["a=1; Path=/", "b=2; Path=/; HttpOnly"]
     mocks.add_response("GET", "/api/login", 1, headers={"Set-Cookie": cookies})
@@ -190,6 +196,7 @@ def test_cookies_are_kept_and_sent(browse: Any, mocks: Any) -> None:
     assert seen == "a=1"
 
 
+@ASYNC_API
 def test_another_origin_is_preflighted_and_read(browse: Any, mocks: Any) -> None:
     mocks.add_response("PUT", f"{ELSEWHERE}/api/a", {"ok": True})
     put = {"method": "PUT", "headers": {"x-a": "1"}, "body": "{}", "credentials": "include"}
@@ -225,6 +232,7 @@ def test_a_call_that_shall_fail_does(browse: Any, mocks: Any) -> None:
 # -- Redirects --------------------------------------------------------------------------------
 
 
+@ASYNC_API
 def test_a_redirect_to_what_is_routed_is_mocked(browse: Any, mocks: Any, site: Site) -> None:
     statuses = (302, 303, 307)
     for status in statuses:
@@ -250,6 +258,7 @@ def test_a_redirect_to_what_is_routed_is_mocked(browse: Any, mocks: Any, site: S
     assert site.asked == []
 
 
+@ASYNC_API
 def test_a_redirect_to_what_is_not_routed_is_the_browsers(
     browse: Any, mocks: Any, site: Site
 ) -> None:
@@ -261,12 +270,14 @@ def test_a_redirect_to_what_is_not_routed_is_the_browsers(
     assert site.asked == ["GET /home"]
 
 
+@ASYNC_API
 def test_a_redirect_without_end_fails(browse: Any, mocks: Any) -> None:
     again = {"Location": "/api/first"}
     mocks.add_response("GET", "/api/first", status=302, headers=again, repeat=True)
     assert browse(mocks, fetch("/api/first")) == ["TypeError: Failed to fetch"]
 
 
+@ASYNC_API
 def test_a_page_itself_can_be_mocked(browse: Any, mocks: Any) -> None:
     page_ = "<title>mocked</title>"
     mocks.add_response("GET", f"{ELSEWHERE}/api/page", page_, headers={"Content-Type": "text/html"})
@@ -290,6 +301,7 @@ def test_the_requests_of_a_page_load_are_one_batch(
     assert (status["totalBatches"], len(assistant.asked)) == (1, 20)
 
 
+@ASYNC_API
 def test_what_was_recorded_is_replayed_without_a_daemon(
     browse: Any, file: Path, assistant: ScriptedAssistant
 ) -> None:
@@ -304,6 +316,7 @@ def test_what_was_recorded_is_replayed_without_a_daemon(
     assert len(assistant.asked) == 20
 
 
+@ASYNC_API
 def test_new_episodes_asks_for_what_is_not_recorded(
     browse: Any, file: Path, assistant: ScriptedAssistant
 ) -> None:
@@ -452,6 +465,7 @@ def test_a_real_answer_is_what_the_page_gets_without_us(serve_api: Any) -> None:
     ]
 
 
+@ASYNC_API
 def test_a_real_body_is_decoded_for_page_and_recording(serve_api: Any) -> None:
     content = bytes(range(256))
     packed = {
@@ -476,6 +490,7 @@ def test_a_real_body_is_decoded_for_page_and_recording(serve_api: Any) -> None:
     assert {file.read_bytes() for file in api._file.parent.rglob("*.bin")} == {content}
 
 
+@ASYNC_API
 def test_real_cookies_are_kept_and_not_recorded(serve_api: Any) -> None:
     cookies = ["a=s3cret; Path=/", "b=s3cret; Path=/; HttpOnly"]
     api = serve_api(respond({"token": "s3cret"}, headers={"Set-Cookie": cookies}))
@@ -491,6 +506,7 @@ def test_real_cookies_are_kept_and_not_recorded(serve_api: Any) -> None:
     assert api.recording[0]["response"]["headers"]["set-cookie"] == redacted
 
 
+@ASYNC_API
 def test_each_hop_of_a_real_redirect_is_a_call(serve_api: Any) -> None:
     def answer(request: HttpRequest) -> HttpResponse:
         if request.url.endswith("/new"):
@@ -510,6 +526,7 @@ def test_each_hop_of_a_real_redirect_is_a_call(serve_api: Any) -> None:
     assert len(api.asked) == 2
 
 
+@ASYNC_API
 def test_a_real_redirect_to_what_is_not_routed_is_the_browsers(serve_api: Any) -> None:
     api = serve_api(respond(None, status=302, headers={"Location": "/home"}))
     [answer] = api.visit(fetch("/api/old"))
@@ -517,6 +534,7 @@ def test_a_real_redirect_to_what_is_not_routed_is_the_browsers(serve_api: Any) -
     assert [each["response"]["status"] for each in api.recording] == [302]
 
 
+@ASYNC_API
 def test_another_origin_is_really_asked_without_a_preflight(serve_api: Any, site: Site) -> None:
     api = serve_api(
         respond(
@@ -532,6 +550,7 @@ def test_another_origin_is_really_asked_without_a_preflight(serve_api: Any, site
     assert (replayed["bytes"], replayed["headers"]["link"]) == (live["bytes"], "<a>")
 
 
+@ASYNC_API
 def test_a_page_of_the_real_server_is_a_call(serve_api: Any) -> None:
     api = serve_api(respond("<title>real</title>", headers=HTML))
     steps = [open_(f"{api.url}/api/page"), lambda page: page.title()]
@@ -540,6 +559,7 @@ def test_a_page_of_the_real_server_is_a_call(serve_api: Any) -> None:
     assert len(api.asked) == 1
 
 
+@ASYNC_API
 def test_drift_reaches_the_page_and_fails_the_block(serve_api: Any, file: Path) -> None:
     api = serve_api(respond({"id": 1, "nick": "Zoë"}))
     contract = {**DOCUMENT, "servers": [{"url": f"{api.url}/api"}]}
@@ -602,6 +622,7 @@ def test_a_page_that_leaves_a_real_request(serve_api: Any) -> None:
     assert api.recording == []
 
 
+@ASYNC_API
 def test_a_real_answer_that_is_too_large(serve_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mock_mcp.exchange.LIVE_BODY_BYTES", 1000)
     api = serve_api(raw(b"x" * 1001, ("content-type", "text/plain")))
@@ -609,6 +630,7 @@ def test_a_real_answer_that_is_too_large(serve_api: Any, monkeypatch: pytest.Mon
         api.visit(fetch("/api/large"))
 
 
+@ASYNC_API
 def test_a_real_answer_in_a_coding_that_nobody_asked_for(serve_api: Any) -> None:
     plain = ("content-type", "text/plain")
     api = serve_api(raw(b"packed", plain, ("content-encoding", "rot13")))
@@ -640,12 +662,14 @@ def test_a_miss_fails_the_block_though_the_page_swallows_it(browse: Any, file: P
     refused(browse, file, RecordingMiss, r"GET http://127.0.0.1:\d+/api/a", fetch("/api/a"))
 
 
+@ASYNC_API
 def test_a_request_that_breaks_the_contract_fails_the_block(browse: Any, file: Path) -> None:
     wrong = {"method": "POST", "body": "{}", "headers": {"content-type": "application/json"}}
     asked = fetch("https://api.test/users", **wrong)
     refused(browse, file, ContractViolation, "name", asked)
 
 
+@ASYNC_API
 def test_an_answer_that_breaks_the_contract_fails_the_block(browse: Any, file: Path) -> None:
     asked = fetch("https://api.test/users/1")
     refused(browse, file, ContractViolation, "id", asked, hand={"name": "no id"})
@@ -679,6 +703,7 @@ def test_hosts_of_passthrough_are_let_through(browse: Any, file: Path, site: Sit
     assert len(mocks.calls) == 1
 
 
+@ASYNC_API
 def test_websockets_are_untouched(browse: Any, mocks: Any) -> None:
     with serve(lambda socket: socket.send("hello"), "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
