@@ -25,7 +25,8 @@ from mock_mcp.control.client import DaemonClient
 from mock_mcp.errors import DaemonUnreachable
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import ensure_daemon_running_async, find_daemons
-from mock_mcp.types import DaemonInfo, Waiting
+from mock_mcp.types import Claim, DaemonInfo, Waiting
+from support.responder import Responder
 
 pytestmark = pytest.mark.asyncio
 
@@ -178,6 +179,14 @@ async def pending(control: DaemonClient) -> Waiting:
     return waiting
 
 
+async def answer_as_another(control: DaemonClient) -> Claim:
+    """Claim and answer the next batch as another responder than the adapter."""
+    responder = Responder(control)
+    claim = await responder.claim()
+    assert await responder.provide(claim)
+    return claim
+
+
 @BOTH_ERAS
 async def test_an_assistant_serves_a_waiting_test(place, mode):
     test = await place.test()
@@ -300,9 +309,8 @@ async def test_at_the_end_of_stdin_claims_are_released_and_the_process_ends(plac
     raw.process.stdin.close()
     assert await raw.ended() == (0, "")
     assert (await control.wait_for_batch(0)).pending == 1
-    async with place.assistant() as ask:
-        await ask.provide(await ask("claim_next_batch"), 1)
-        await asked
+    await answer_as_another(control)
+    await asked
 
 
 @POSIX
@@ -316,25 +324,22 @@ async def test_a_signal_releases_claims_and_ends_the_process(place, number):
     await raw.process.wait()  # although stdin is still open
     assert raw.process.returncode == 128 + number
     assert (await control.wait_for_batch(0)).pending == 1
-    async with place.assistant() as ask:
-        await ask.provide(await ask("claim_next_batch"), 1)
-        await asked
+    await answer_as_another(control)
+    await asked
 
 
 @POSIX
 async def test_a_killed_adapters_batch_comes_back_when_its_lease_ends(place):
-    test = await place.test()
+    control, test = await place.control(), await place.test()
     raw = await RawProcess.start(place)
     asked = asyncio.create_task(test.request_mock("/user", "GET"))
     claim = await raw.tool("claim_next_batch", waitMs=WAIT_MS, leaseMs=300)
     raw.process.kill()
     await raw.process.wait()
-    async with place.assistant() as ask:
-        again = await ask("claim_next_batch", waitMs=WAIT_MS)
-        assert again["batchId"] == claim["batchId"]
-        assert again["history"] == [{"outcome": "expired"}]
-        await ask.provide(again, 1)
-        assert (await asked).data == 1
+    again = await answer_as_another(control)
+    assert again.batch_id == claim["batchId"]
+    assert [each.outcome for each in again.history] == ["expired"]
+    assert (await asked).data == "/user"
 
 
 async def test_garbage_on_stdin_is_survived(place):
@@ -384,22 +389,18 @@ async def test_a_client_that_reads_no_more_is_gone(place):
     asked.cancel()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b'"half of \\ud83e"', b"9" * 5000, b"[" * 300 + b"]" * 300],
-    ids=["surrogate", "digits", "depth"],
-)
-async def test_a_call_that_cannot_be_parsed_is_answered(place, data):
+async def test_a_call_that_cannot_be_parsed_is_answered(place):
     await place.daemon()
     raw = await RawProcess.start(place)
-    params = b'{"name": "get_status", "arguments": {"x": %b}}' % data
-    raw.process.stdin.write(  # members in the order of the SDK for JavaScript
-        b'{"method": "tools/call", "params": %b, "jsonrpc": "2.0", "id": "a"}\n' % params
-    )
-    answer = await raw.answer()
-    assert answer["id"] == "a"
-    assert answer["error"]["code"] == types.PARSE_ERROR
-    assert "was not read" in answer["error"]["message"]
+    half_a_surrogate, digits, depth = b'"\\ud83e"', b"9" * 5000, b"[" * 300 + b"]" * 300
+    for data in (half_a_surrogate, digits, depth):
+        params = b'{"name": "get_status", "arguments": {"x": %b}}' % data
+        raw.process.stdin.write(  # members in the order of the SDK for JavaScript
+            b'{"method": "tools/call", "params": %b, "jsonrpc": "2.0", "id": "a"}\n' % params
+        )
+        answer = await raw.answer()
+        assert (answer["id"], answer["error"]["code"]) == ("a", types.PARSE_ERROR), data[:9]
+        assert "was not read" in answer["error"]["message"]
     raw.process.stdin.write(b'{"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": []}\n')
     answer = await raw.answer()
     assert (answer["id"], answer["error"]["code"]) == (2, types.INVALID_REQUEST)
