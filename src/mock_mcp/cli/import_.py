@@ -14,7 +14,7 @@ from mock_mcp.cli import add_project_root
 from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.convert.accept import ContractCheck, accept
-from mock_mcp.convert.read import read_conversion
+from mock_mcp.convert.read import read_conversions
 from mock_mcp.convert.values import Loss
 from mock_mcp.convert.wiremock import BASE_URL
 from mock_mcp.errors import ConfigurationError
@@ -100,8 +100,7 @@ def run(options: argparse.Namespace) -> int:
     hosts = None if options.host is None else HostRules(options.host, loopback=False)
     done = _Imported()
     accepted = done.calls
-    for file in options.files:
-        conversion = read_conversion(file, options.base_url)
+    for conversion in read_conversions(options.files, options.base_url):
         if hosts is not None:
             wanted = [call for call in conversion.calls if _goes_to(hosts, call[1])]
             done.elsewhere += len(conversion.calls) - len(wanted)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,19 @@ from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.har import from_har
 from mock_mcp.convert.values import Conversion, Format
 from mock_mcp.convert.vcr import WRAPPING, from_vcr
-from mock_mcp.convert.wiremock import BASE_URL, from_wiremock
+from mock_mcp.convert.wiremock import BASE_URL, from_wiremock, in_answering_order
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.recordings.bodies import Unusable
 from mock_mcp.wire.json import decode
 
-__all__ = ["MAX_FILE_BYTES", "MAX_VALUES", "format_of", "read_conversion", "read_tree"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_VALUES",
+    "format_of",
+    "read_conversion",
+    "read_conversions",
+    "read_tree",
+]
 
 MIB = 1024 * 1024
 
@@ -52,6 +60,35 @@ _OTHER_TAGS = frozenset((_TUPLE, _FILE, _ITERATOR))
 """What vcrpy writes for tuples, and for request bodies that were a file or an iterator."""
 
 
+def read_conversions(paths: Iterable[Path], base_url: str = BASE_URL) -> list[Conversion]:
+    """Return the calls of several files, in their order.
+
+    Of files with one WireMock stub each, the usual layout of its ``mappings`` folder, the stubs
+    come in the order in which they answer.
+
+    Args:
+        paths: The files.
+        base_url: As of `read_conversion`.
+
+    Raises:
+        ConversionError, MissingExtra: As `read_conversion`.
+    """
+    found: list[Conversion] = []
+    lone: list[tuple[int, Path, Any]] = []
+    for slot, path in enumerate(paths):
+        tree = read_tree(path)
+        if format_of(tree) == "wiremock" and "mappings" not in tree:
+            lone.append((slot, path, tree))
+            found.append(Conversion(str(path), "wiremock"))
+        else:
+            found.append(_conversion(tree, path, base_url))
+    order = in_answering_order([tree for _, _, tree in lone])
+    for (slot, _, _), index in zip(lone, order, strict=True):
+        _, path, tree = lone[index]
+        found[slot] = _conversion(tree, path, base_url)
+    return found
+
+
 def read_conversion(path: Path, base_url: str = BASE_URL) -> Conversion:
     """Return the calls of a HAR, a VCR cassette or WireMock stubs.
 
@@ -63,7 +100,10 @@ def read_conversion(path: Path, base_url: str = BASE_URL) -> Conversion:
         ConversionError: It cannot be read, exceeds a limit, or is none of these.
         MissingExtra: It is YAML and PyYAML is not installed.
     """
-    tree = read_tree(path)
+    return _conversion(read_tree(path), path, base_url)
+
+
+def _conversion(tree: Any, path: Path, base_url: str) -> Conversion:
     file = str(path)
     kind = format_of(tree)
     if kind == "har":
@@ -119,6 +159,8 @@ def _read(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
+    except IsADirectoryError:
+        raise ConversionError(path, "it is a directory: name the files in it") from None
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise ConversionError(path, f"it cannot be read ({reason})") from None
@@ -211,7 +253,9 @@ class _Beside:
             root = self._folder.resolve()
             path = (root / name).resolve()
             if not path.is_relative_to(root) or not path.is_file():
-                raise Unusable(f"its body is in the file {name[:100]!r}, which is not there")
+                raise Unusable(
+                    f"its body is in the file {name[:100]!r}, which is not in {self._folder}"
+                )
             content = _read(path, min(MAX_FILE_BYTES, self._left))
         except (ConversionError, OSError, ValueError, RuntimeError) as exc:
             reason = exc.reason if isinstance(exc, ConversionError) else str(exc)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -53,10 +54,10 @@ from mock_mcp.recordings.format import (
     RecordedResponse,
     Recording,
 )
-from mock_mcp.recordings.redact import PLACEHOLDER
+from mock_mcp.recordings.redact import PLACEHOLDER, is_secret
 from mock_mcp.wire.json import decode, encode
 
-__all__ = ["BASE_URL", "from_wiremock", "to_wiremock"]
+__all__ = ["BASE_URL", "from_wiremock", "in_answering_order", "to_wiremock"]
 
 BASE_URL = "http://localhost:8080"
 """Where WireMock listens when nobody says otherwise; the host of stubs that name none."""
@@ -65,6 +66,12 @@ _METADATA = "mock-mcp"
 _STARTED = "Started"
 _ANYTHING = ".*"
 _IGNORED = "${json-unit.ignore}"
+_JSON_UNIT = "${json-unit."
+_TEMPLATES = "response-template"
+_TEMPLATE = "{{"
+_LENIENT = ("ignoreExtraElements", "ignoreArrayOrder", "caseInsensitive")
+_PLAIN_REGEX = re.compile(r"(?:\\[^A-Za-z0-9]|[^\\.^$*+?{}\[\]|()])+")
+_ESCAPE = re.compile(r"\\(.)")
 _FORM = "application/x-www-form-urlencoded"
 
 _PATTERNS = ("url", "urlPath", "urlPathTemplate", "urlPattern", "urlPathPattern")
@@ -81,6 +88,9 @@ _REQUEST_FIELDS = frozenset(
         *("bodyPatterns", "formParameters", "multipartPatterns", *_PATTERNS),
     )
 )
+
+Hides = Callable[[str], bool]
+"""Says whether a field that may be anything is one whose value is never recorded."""
 
 
 # -- Out --------------------------------------------------------------------------------------
@@ -320,7 +330,7 @@ def from_wiremock(
     found = tree.get("mappings", [tree])
     listed = calls_of(found, file, "$.mappings", "stubs are here")
     conversion = Conversion(file, "wiremock")
-    order = _in_order([stub if isinstance(stub, dict) else {} for stub in listed])
+    order = in_answering_order([stub if isinstance(stub, dict) else {} for stub in listed])
     answered: dict[bytes, str] = {}
     for index in order:
         place = f"$.mappings[{index}]" if "mappings" in tree else "$"
@@ -338,7 +348,7 @@ def from_wiremock(
     return conversion
 
 
-def _in_order(stubs: Sequence[Mapping[str, Any]]) -> list[int]:
+def in_answering_order(stubs: Sequence[Mapping[str, Any]]) -> list[int]:
     """Return the numbers of stubs in the order they answer: by priority, and along scenarios."""
 
     def priority(index: int) -> int:
@@ -383,12 +393,14 @@ class _Reader:
         self._place = place
         self._read = read
         self._base_url = base_url.rstrip("/")
+        self._is_ours = False
 
     def interaction(self, stub: Any) -> RecordedInteraction:
         if not isinstance(stub, dict):
             raise Unusable("it must be an object")
         own = member(member(stub, "metadata", dict, {}), _METADATA, dict, {})
         source = source_of(own, "hand")
+        self._is_ours = bool(own)
         asked, answer = member(stub, "request", dict), member(stub, "response", dict)
         with within(".request"):
             request = self._request(asked, own)
@@ -401,6 +413,10 @@ class _Reader:
 
     def _lose(self, place: str, reason: str) -> None:
         self._conversion.lose(self._place + place, reason)
+
+    def _hides(self, name: str) -> bool:
+        """Say whether a field that may be anything is one whose value is never recorded."""
+        return self._is_ours or is_secret(name)
 
     # -- The request --------------------------------------------------------------------------
 
@@ -415,6 +431,8 @@ class _Reader:
         http_url(url)
         headers = self._headers(member(fields, "headers", dict, {}), own)
         body = self._body(fields, headers)
+        for place in _leniencies(fields, ".request"):
+            self._lose(place, "a recorded call is compared strictly")
         return RecordedRequest(method_of(method), url, headers, body)
 
     def _origin(self, fields: Mapping[str, Any], own: Mapping[str, Any]) -> str:
@@ -422,19 +440,20 @@ class _Reader:
         if host is None:
             origin = own.get("origin")
             return origin if isinstance(origin, str) else self._base_url
-        name = _exact(host, ".host") if isinstance(host, dict) else str(host)
+        name = _exact(host, ".host", hidden=False) if isinstance(host, dict) else str(host)
         scheme = member(fields, "scheme", str, urlsplit(self._base_url).scheme)
         port = member(fields, "port", int, 0)
         return f"{scheme}://{name}{f':{port}' if port else ''}"
 
     def _target(self, fields: Mapping[str, Any]) -> str:
         """Return the path and query of the only call that the patterns admit."""
-        url = member(fields, "url", str, "")
-        path = url or member(fields, "urlPath", str, "")
+        named = (member(fields, name, str, "") for name in ("url", "urlPath"))
+        patterns = (member(fields, name, str, "") for name in ("urlPattern", "urlPathPattern"))
+        path = next(filter(None, (*named, *map(_literal, patterns))), "")
         if not path and (template := member(fields, "urlPathTemplate", str, "")):
             path = template
             for name, pattern in member(fields, "pathParameters", dict, {}).items():
-                value = _exact(pattern, f".pathParameters.{name}")
+                value = _exact(pattern, f".pathParameters.{name}", hidden=False)
                 path = path.replace(f"{{{name}}}", quote(value, safe=""))
             if "{" in path:
                 raise Unusable("it answers many paths", ".urlPathTemplate")
@@ -445,7 +464,8 @@ class _Reader:
         query: list[tuple[str, str]] = []
         for name, pattern in member(fields, "queryParameters", dict, {}).items():
             place = f".queryParameters.{name}"
-            query += [(name, value) for value in _exact_values(pattern, place)]
+            values = _exact_values(pattern, place, hidden=self._hides(name))
+            query += [(name, value) for value in values]
         if not query:
             return path
         return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
@@ -457,7 +477,7 @@ class _Reader:
             found |= {str(name).lower(): value for name, value in kept.items() if _is_header(value)}
         for name, pattern in patterns.items():
             try:
-                found[name.lower()] = _exact(pattern, "")
+                found[name.lower()] = _exact(pattern, "", hidden=self._hides(name))
             except Unusable:
                 self._lose(f".request.headers.{name}", "only an exact value can be recorded")
                 continue
@@ -470,7 +490,7 @@ class _Reader:
         content_type = header(headers, "content-type")
         if form := member(fields, "formParameters", dict, {}):
             values = {
-                name: _exact_values(pattern, f".formParameters.{name}")
+                name: _exact_values(pattern, f".formParameters.{name}", hidden=self._hides(name))
                 for name, pattern in form.items()
             }
             headers.setdefault("content-type", _FORM)
@@ -480,19 +500,16 @@ class _Reader:
             headers.setdefault("content-type", "multipart/form-data")
             return {
                 "$multipart": [
-                    _read_part(part, f".multipartPatterns[{index}]")
+                    _read_part(part, f".multipartPatterns[{index}]", self._hides)
                     for index, part in enumerate(parts)
                 ]
             }
         patterns = member(fields, "bodyPatterns", list, [])
         if not patterns:
             return msgspec.UNSET
-        for name in ("ignoreExtraElements", "ignoreArrayOrder", "caseInsensitive"):
-            if isinstance(patterns[0], dict) and patterns[0].get(name):
-                self._lose(f".request.bodyPatterns[0].{name}", "a recorded body is compared whole")
         if len(patterns) > 1:
             raise Unusable("only one pattern of a body can be recorded", ".bodyPatterns")
-        return _body_of(patterns[0], ".bodyPatterns[0]", content_type)
+        return _body_of(patterns[0], ".bodyPatterns[0]", content_type, self._hides)
 
     # -- The response -------------------------------------------------------------------------
 
@@ -501,7 +518,9 @@ class _Reader:
     ) -> RecordedResponse:
         if "proxyBaseUrl" in fields:
             raise Unusable("it passes the call on to a server", ".proxyBaseUrl")
-        for name in sorted(fields.keys() - _RESPONSE_FIELDS):
+        content = self._content(fields)
+        done = self._without_templates(fields, content)
+        for name in sorted(fields.keys() - _RESPONSE_FIELDS - done):
             self._lose(f".response.{name}", "it is not done in a replay")
         status = member(fields, "status", int, 200)
         self._check_reason(status, fields)
@@ -514,13 +533,30 @@ class _Reader:
             request,
             status,
             header_map(pairs, keep_length=request.method == "HEAD"),
-            self._content(fields),
+            content,
             content_type="application/json" if "jsonBody" in fields else None,
             delay_ms=self._delay(fields),
         )
         if change is not None:
             self._lose(".response", change)
         return with_content_type(response, own)
+
+    def _without_templates(self, fields: Mapping[str, Any], content: bytes | str) -> set[str]:
+        """Return the fields that fill in templates, where there is no template.
+
+        Raises:
+            Unusable: There is one, and WireMock would fill it in.
+        """
+        filled = fields.get("transformers") == [_TEMPLATES]
+        text = content.decode(errors="replace") if isinstance(content, bytes) else content
+        if _TEMPLATE in text + encode(fields.get("headers")).decode():
+            if filled:
+                raise Unusable("it is made from a template anew each time", ".transformers")
+            if not self._is_ours:
+                self._lose(
+                    ".response", "`{{` is taken literally, as by a WireMock without templates"
+                )
+        return {"transformers", "transformerParameters"} if filled else set()
 
     def _check_reason(self, status: int, fields: Mapping[str, Any]) -> None:
         said = member(fields, "statusMessage", str, "")
@@ -574,27 +610,38 @@ def _is_header(value: Any) -> bool:
 # -- Patterns that admit one value ------------------------------------------------------------
 
 
-def _exact(pattern: Any, place: str) -> str:
-    """Return the only text that a pattern admits."""
+def _exact(pattern: Any, place: str, *, hidden: bool) -> str:
+    """Return the only text that a pattern admits; ``hidden`` says that it may be anything."""
     if isinstance(pattern, dict):
         if isinstance(text := pattern.get("equalTo"), str):
             return text
-        if pattern.get("matches") == _ANYTHING:  # what `_equal` writes for a secret
-            return PLACEHOLDER
+        if isinstance(regex := pattern.get("matches"), str):
+            if hidden and regex == _ANYTHING:  # what `_equal` writes for a secret
+                return PLACEHOLDER
+            if text := _literal(regex):
+                return text
     raise Unusable("it admits many values; a recorded call has one", place)
 
 
-def _exact_values(pattern: Any, place: str) -> list[str]:
+def _literal(regex: str) -> str:
+    """Return the only text that a regular expression matches; an empty one when there are more."""
+    plain = regex.removeprefix("^").removesuffix("$")
+    return _ESCAPE.sub(r"\1", plain) if _PLAIN_REGEX.fullmatch(plain) else ""
+
+
+def _exact_values(pattern: Any, place: str, *, hidden: bool) -> list[str]:
     if isinstance(pattern, dict) and isinstance(several := pattern.get("hasExactly"), list):
-        return [_exact(item, place) for item in several]
-    return [_exact(pattern, place)]
+        return [_exact(item, place, hidden=hidden) for item in several]
+    return [_exact(pattern, place, hidden=hidden)]
 
 
-def _body_of(pattern: Any, place: str, content_type: str | None) -> Any:
-    """Return the only body that a pattern admits, as recordings hold it."""
+def _body_of(
+    pattern: Any, place: str, content_type: str | None, hides: Hides, name: str = ""
+) -> Any:
+    """Return the only body that a pattern admits, as recordings hold it; ``name`` is its field."""
     if isinstance(pattern, dict):
         if "equalToJson" in pattern:
-            return _json_of(pattern["equalToJson"], place)
+            return _json_of(pattern["equalToJson"], f"{place}.equalToJson", hides, name)
         if isinstance(binary := pattern.get("binaryEqualTo"), str):
             content = from_base64(binary)
             if base_type(content_type).startswith(("text/", "multipart/")) or is_json(content_type):
@@ -602,20 +649,53 @@ def _body_of(pattern: Any, place: str, content_type: str | None) -> Any:
             return {"$base64": base64.b64encode(content).decode()}
         if isinstance(xml := pattern.get("equalToXml"), str):
             return xml
-    text = _exact(pattern, place)
+    text = _exact(pattern, place, hidden=hides(name))
     return text if not text else decode_body(text.encode(), content_type)
 
 
-def _json_of(value: Any, place: str) -> Any:
+def _json_of(value: Any, place: str, hides: Hides, name: str) -> Any:
     if isinstance(value, str):
         try:
             value = decode(value.encode(), MAX_DEPTH)
         except (InvalidMessage, LimitExceeded) as exc:
-            raise Unusable(f"`equalToJson` cannot be read: {exc.message}", place) from None
-    return _replaced(value, _IGNORED, PLACEHOLDER)
+            raise Unusable(f"it cannot be read: {exc.message}", place) from None
+    return _without_wildcards(value, place, hides, name)
 
 
-def _read_part(pattern: Any, place: str) -> dict[str, Any]:
+def _without_wildcards(value: Any, place: str, hides: Hides, name: str) -> Any:
+    """Return JSON whose wildcards stand for secrets; ``name`` is that of the field it is in."""
+    if isinstance(value, dict):
+        return {
+            key: _without_wildcards(inner, f"{place}.{key}", hides, key)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _without_wildcards(item, f"{place}[{index}]", hides, name)
+            for index, item in enumerate(value)
+        ]
+    if isinstance(value, str) and value.startswith(_JSON_UNIT):
+        if value == _IGNORED and hides(name):
+            return PLACEHOLDER
+        raise Unusable("it admits many values; a recorded call has one", place)
+    return value
+
+
+def _leniencies(patterns: Any, place: str) -> Iterator[str]:
+    """Return where patterns are laxer than replay is."""
+    if isinstance(patterns, list):
+        for index, item in enumerate(patterns):
+            yield from _leniencies(item, f"{place}[{index}]")
+    elif isinstance(patterns, dict):
+        for name, inner in patterns.items():
+            if name == "equalToJson":
+                continue
+            if name in _LENIENT and inner is True:
+                yield f"{place}.{name}"
+            yield from _leniencies(inner, f"{place}.{name}")
+
+
+def _read_part(pattern: Any, place: str, hides: Hides) -> dict[str, Any]:
     if not isinstance(pattern, dict):
         raise Unusable("it must be an object", place)
     part: dict[str, Any] = {"name": member(pattern, "name", str)}
@@ -624,9 +704,10 @@ def _read_part(pattern: Any, place: str) -> dict[str, Any]:
     for name, value in member(pattern, "headers", dict, {}).items():
         if name.lower() != "content-type":
             raise Unusable("only the type of a part can be recorded", f"{place}.headers.{name}")
-        part["contentType"] = _exact(value, f"{place}.headers.{name}")
+        part["contentType"] = _exact(value, f"{place}.headers.{name}", hidden=False)
     bodies = member(pattern, "bodyPatterns", list, [])
     if len(bodies) != 1:
         raise Unusable("it admits many contents; a recorded part has one", f"{place}.bodyPatterns")
-    data = _body_of(bodies[0], f"{place}.bodyPatterns[0]", part.get("contentType"))
+    within_part = f"{place}.bodyPatterns[0]"
+    data = _body_of(bodies[0], within_part, part.get("contentType"), hides, part["name"])
     return part | (data if isinstance(data, dict) and set(data) == {"$base64"} else {"data": data})

@@ -78,7 +78,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConversionError, match="cannot be read"):
         read_conversion(tmp_path / "a.har")
-    with pytest.raises(ConversionError, match="cannot be read"):
+    with pytest.raises(ConversionError, match="name the files in it"):
         read_conversion(tmp_path)
 
 

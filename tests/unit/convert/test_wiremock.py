@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from mock_mcp.convert.errors import ConversionError
-from mock_mcp.convert.read import read_conversion
+from mock_mcp.convert.read import read_conversion, read_conversions
 from mock_mcp.convert.values import Conversion
 from mock_mcp.convert.wiremock import from_wiremock, to_wiremock
 from mock_mcp.recordings.format import RecordedInteraction
@@ -175,6 +176,7 @@ def test_what_stubs_cannot_hold_is_listed(interaction, place, whole):
 
 
 EMPTY = {"jsonBody": {}}
+TEMPLATES = {"transformers": ["response-template"]}
 GET = {"method": "GET", "url": "/a"}
 
 
@@ -225,6 +227,12 @@ def test_a_lone_stub_and_its_defaults():
         ),
         ({"url": "/a", "host": "h.test", "scheme": "http", "port": 81}, "http://h.test:81/a"),
         ({"url": "/a", "host": {"equalTo": "h.test"}}, "https://h.test/a"),
+        ({"urlPattern": r"^/a\.b\?c=1$"}, "https://x.test/v1/a.b?c=1"),
+        ({"urlPathPattern": "/a"}, "https://x.test/v1/a"),
+        (
+            {"urlPath": "/a", "queryParameters": {"api_key": {"matches": ".*"}}},
+            "https://x.test/v1/a?api_key=REDACTED",
+        ),
     ],
 )
 def test_where_a_call_goes(request_, url):
@@ -238,6 +246,11 @@ def test_where_a_call_goes(request_, url):
         ({"bodyPatterns": [{"equalToJson": {"a": 1}}]}, {"a": 1}),
         ({"bodyPatterns": [{"equalToJson": "[1]"}]}, [1]),
         ({"bodyPatterns": [{"equalTo": "x"}]}, "x"),
+        ({"bodyPatterns": [{"matches": "a-b"}]}, "a-b"),
+        (
+            {"bodyPatterns": [{"equalToJson": {"password": "${json-unit.ignore}"}}]},
+            {"password": "REDACTED"},
+        ),
         ({"bodyPatterns": [{"binaryEqualTo": "AP8="}]}, {"$base64": "AP8="}),
         ({"bodyPatterns": [{"equalToXml": "<a/>"}]}, "<a/>"),
         ({"formParameters": {"a": {"equalTo": "1"}}}, {"$form": {"a": "1"}}),
@@ -326,6 +339,17 @@ def test_stubs_come_in_the_order_they_answer():
     assert names == ["first", "second", "plain", "third", "unreachable", "last"]
 
 
+def test_lone_stubs_of_several_files_come_in_the_order_they_answer(tmp_path):
+    states = {"c": ("Started", "2"), "a": ("2", "3"), "b": ("3", "4")}
+    for name, (old, new) in states.items():
+        state = {"requiredScenarioState": old, "newScenarioState": new, "scenarioName": "s"}
+        fields = stub(response={"jsonBody": name}, **state)
+        (tmp_path / f"{name}.json").write_text(json.dumps(fields))
+    conversions = read_conversions(sorted(tmp_path.iterdir()))
+    assert [found.response.body for each in conversions for _, found in each.calls] == [*"cab"]
+    assert [Path(each.file).stem for each in conversions] == [*"cab"]
+
+
 def test_a_scenario_in_a_circle_ends():
     stubs = [
         stub(scenarioName="s", requiredScenarioState=a, newScenarioState=b)
@@ -370,11 +394,23 @@ def test_a_stub_that_never_answers_is_listed():
         ),
         (
             stub(GET | {"bodyPatterns": [{"equalToJson": "{"}]}),
-            ".request.bodyPatterns[0]",
+            ".request.bodyPatterns[0].equalToJson",
         ),
         (
             stub(GET | {"bodyPatterns": [{"equalToJson": "[" * 900}]}),
-            ".request.bodyPatterns[0]",
+            ".request.bodyPatterns[0].equalToJson",
+        ),
+        (
+            stub(GET | {"bodyPatterns": [{"equalToJson": {"a": ["${json-unit.any-string}"]}}]}),
+            ".request.bodyPatterns[0].equalToJson.a[0]",
+        ),
+        (
+            stub(GET | {"bodyPatterns": [{"equalToJson": {"id": "${json-unit.ignore}"}}]}),
+            ".request.bodyPatterns[0].equalToJson.id",
+        ),
+        (
+            stub({"method": "GET", "urlPath": "/a", "queryParameters": {"b": {"matches": ".*"}}}),
+            ".request.queryParameters.b",
         ),
         (
             stub(GET | {"multipartPatterns": [1]}),
@@ -383,6 +419,8 @@ def test_a_stub_that_never_answers_is_listed():
         (stub(response={"proxyBaseUrl": "https://x.test"}), ".response.proxyBaseUrl"),
         (stub(response={"fault": "RANDOM_DATA_THEN_CLOSE"}), ".response.fault"),
         (stub(response={"base64Body": "%"}), ".response.base64Body"),
+        (stub(response={"body": "{{now}}"} | TEMPLATES), ".response.transformers"),
+        (stub(response={"headers": {"A": "{{now}}"}} | TEMPLATES), ".response.transformers"),
         (stub(response={"bodyFileName": "x"}), ".response.bodyFileName"),
         (stub(response={"status": "200"}), ".response.status"),
         (stub(response={"status": 100}), ".response"),
@@ -410,7 +448,7 @@ def test_a_stub_that_is_no_one_call_is_listed(fields, place):
             ".request.headers.X",
         ),
         (
-            stub(response={"jsonBody": {}, "transformers": ["response-template"]}),
+            stub(response={"jsonBody": {}, "transformers": ["my-own", "response-template"]}),
             ".response.transformers",
         ),
         (
@@ -424,6 +462,11 @@ def test_a_stub_that_is_no_one_call_is_listed(fields, place):
         (stub(response=EMPTY | {"statusMessage": "Fine"}), ".response.statusMessage"),
         (stub(response={"fault": "EMPTY_RESPONSE"}), ".response.fault"),
         (stub(response={"body": "x"}), ".response"),
+        (stub(response={"jsonBody": {"a": "{{now}}"}}), ".response"),
+        (
+            stub(GET | {"headers": {"Content-Type": {"equalTo": "A/b", "caseInsensitive": True}}}),
+            ".request.headers.Content-Type.caseInsensitive",
+        ),
         (stub(postServeActions=[{}]), ""),
     ],
 )
