@@ -83,11 +83,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin at once what holds without a mocked test."""
-    option = session.config.getoption
-    if option("block_network", default=False) or option("mock_prune"):
-        _session(session.config)
-    if option("mock_responder") and not hasattr(session.config, "workerinput"):
-        _session(session.config).start_responder()
+    config = session.config
+    option = config.getoption
+    # What is wrong with the settings is said before xdist starts workers, which it would leave.
+    watches = config.pluginmanager.hasplugin("dsession") and _may_obtain(config)
+    if option("block_network", default=False) or option("mock_prune") or watches:
+        _session(config)
+    if option("mock_responder") and not hasattr(config, "workerinput"):
+        _session(config).start_responder()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -106,8 +109,7 @@ def mock_mcp(request: pytest.FixtureRequest) -> Scope:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Name the runs of an xdist worker, so that its controller can tell what they wait for."""
-    option = node.config.getoption
-    if option("mock_mode") not in (None, "none") or option("mock_responder") or _is_enabled():
+    if _may_obtain(node.config):
         node.workerinput[WORKER] = _session(node.config).watch(node.workerinput["workerid"])
 
 
@@ -126,10 +128,13 @@ def is_mocked(item: pytest.Item) -> bool:
     )
 
 
-def _is_enabled() -> bool:
+def _may_obtain(config: pytest.Config) -> bool:
+    """Tell whether a test may have to wait for an answer, as far as is known before any runs."""
     import os
 
-    return os.environ.get("MOCK_MCP", "0") not in ("", "0")
+    option = config.getoption
+    is_enabled = os.environ.get("MOCK_MCP", "0") not in ("", "0")
+    return is_enabled or bool(option("mock_responder")) or option("mock_mode") not in (None, "none")
 
 
 def _session(config: pytest.Config) -> MockedSession:
