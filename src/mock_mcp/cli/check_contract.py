@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             if not args.json:
                 print(printable_lines(f"cannot be used: {error.message}"), file=sys.stderr)
             continue
-        failed = failed or bool(found.uncompilable)
+        failed = failed or bool(found.unreadable or found.uncompilable)
         reports.append(asdict(found))
         if not args.json:
             text = "\n".join(_text(found, None if args.all else _SHOWN))
@@ -65,7 +65,7 @@ def _text(found: Survey, shown: int | None) -> Iterator[str]:
     yield f"  their examples    {_of(found.examples, found.invalid_examples)} valid"
     yield f"  sampled answers   {_of(answers, found.unsampled)} operations"
     yield f"  read leniently    {len(found.defects)} places"
-    yield from _list("cannot be used", found.uncompilable, shown)
+    yield from _list("cannot be used", [*found.unreadable, *found.uncompilable], shown)
     yield from _list("invalid examples (not used)", found.invalid_examples, shown)
     yield from _list("cannot be sampled", found.unsampled, shown)
     defects = [f"{d.pointer or '/'} {d.message}: {d.action}" for d in found.defects]

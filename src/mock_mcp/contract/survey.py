@@ -36,6 +36,7 @@ class Survey:
         uncompilable: Those that cannot be used: where, and why.
         examples: Examples of response bodies.
         invalid_examples: Those their own schema refuses: operation, status, and first violation.
+        unreadable: Operations whose answers cannot be read at all, and why.
         sampled: Operations whose successful answer can be sampled.
         unsampled: Those for which it cannot: operation, and why.
         bodiless: Operations whose successful answer declares no schema.
@@ -51,6 +52,7 @@ class Survey:
     uncompilable: list[str] = field(default_factory=list)
     examples: int = 0
     invalid_examples: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     sampled: int = 0
     unsampled: list[str] = field(default_factory=list)
     bodiless: int = 0
@@ -111,7 +113,7 @@ def _bodies(found: Survey, operation: Operation) -> list[_Body]:
             if media.schema is not None
         ]
     except ContractDocumentError as error:
-        found.uncompilable.append(f"{operation.label}: {_reason(found, error)}")
+        found.unreadable.append(f"{operation.label}: {_reason(found, error)}")
         return []
     found.bodiless += wanted is None
     return bodies

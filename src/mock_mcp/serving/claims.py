@@ -27,6 +27,7 @@ from mock_mcp.errors import (
     DaemonUnreachable,
     InternalError,
     LeaseEnded,
+    LimitExceeded,
     MockMcpError,
     MocksMismatch,
     NotClaimed,
@@ -34,8 +35,10 @@ from mock_mcp.errors import (
     UnknownBatch,
     VersionMismatch,
 )
+from mock_mcp.limits import Limits
 from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
+from mock_mcp.wire.json import check_depth, encode
 from mock_mcp.words import some
 
 __all__ = ["CANCELLED", "Claims", "HeldClaim", "Next"]
@@ -284,6 +287,8 @@ class Claims:
             UnknownBatch: The test does not wait for it any more.
             MocksMismatch: Not exactly one mock per request, and what was given is kept; or the
                 requests changed.
+            LimitExceeded: Some mocks are too large or too deep; the message names them, and the
+                others are kept.
             DaemonUnreachable: The daemon did not come back.
         """
         held = self._find(batch_id, token)
@@ -445,6 +450,14 @@ class Claims:
             held.kept = {rid: answer[rid] for rid in held.requests if rid in answer}
             self._keep(held)
             raise _incomplete(held, answer) from None
+        except LimitExceeded as exc:
+            excess = _excessive(mocks)
+            held.kept = {rid: answer[rid] for rid in answer if rid not in excess}
+            self._keep(held)
+            raise LimitExceeded(
+                f"Nothing was delivered. {exc.message} Give these mocks again, smaller: "
+                f"{some(list(excess.values()), _IDS_SHOWN)}; the others are kept."
+            ) from None
         except ClaimMismatch:
             held.stop()
             raise self._taken(held) from None
@@ -561,3 +574,35 @@ def _incomplete(held: HeldClaim, answer: Mapping[str, Mock]) -> MocksMismatch:
     if unknown := [rid for rid in answer if rid not in held.requests]:
         said.append(f"of no request of the batch: {some(unknown, _IDS_SHOWN)}")
     return MocksMismatch(f"Nothing was delivered yet. {'; '.join(said)}.")
+
+
+_AROUND = 3
+"""Levels of JSON around a mock in a call."""
+
+
+def _excessive(mocks: Sequence[Mock]) -> dict[str, str]:
+    """Return the mocks that made an answer exceed a limit, by request, in words.
+
+    They are those that nest too deep; else the largest, down to where half of the bytes are left.
+    """
+    texts = {mock.request_id: encode(mock) for mock in mocks}
+    deepest = Limits().depth - _AROUND
+    if deep := {rid: f"{rid} (too deep)" for rid in texts if _is_deeper(texts[rid], deepest)}:
+        return deep
+    left = sum(map(len, texts.values()))
+    half = left // 2
+    large: dict[str, str] = {}
+    for rid in sorted(texts, key=lambda rid: len(texts[rid]), reverse=True):
+        if left <= half:
+            break
+        large[rid] = f"{rid} ({len(texts[rid])} bytes)"
+        left -= len(texts[rid])
+    return large
+
+
+def _is_deeper(text: bytes, depth: int) -> bool:
+    try:
+        check_depth(text, depth)
+    except LimitExceeded:
+        return True
+    return False

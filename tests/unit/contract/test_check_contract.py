@@ -30,6 +30,7 @@ def api(tmp_path: Path) -> Path:
         "/c": {"get": {"responses": {"204": {"description": "none"}}}},
         "/d": {"get": {"responses": answer({"type": "string", "minLength": "2"})}},
         "/e": {"get": {"responses": answer({"$ref": "#/nowhere"})}},
+        "/f": {"get": {"responses": {"200": {"$ref": "https://x.test/api.json#/r"}}}},
     }
     path = tmp_path / "api.json"
     path.write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
@@ -40,11 +41,12 @@ def test_json(api: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("--json", str(api)) == 1
     (report,) = json.loads(capsys.readouterr().out)
     assert report["version"] == "3.0"
-    assert report["operations"] == 5
+    assert report["operations"] == 6
     assert report["bodiless"] == 1
     assert report["schemas"] == 4
     assert len(report["uncompilable"]) == 1
     assert "GET /e 200" in report["uncompilable"][0]
+    assert [said.partition(":")[0] for said in report["unreadable"]] == ["GET /f"]
     assert (report["examples"], len(report["invalid_examples"])) == (2, 1)
     assert report["invalid_examples"][0].startswith("GET /b 200")
     assert (report["sampled"], len(report["unsampled"])) == (3, 1)
@@ -57,6 +59,7 @@ def test_text(api: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "OpenAPI 3.0" in text
     assert "3 of 4 compile" in text
     assert "GET /e 200" in text
+    assert "GET /f: " in text
     assert "is the text '2'" in text
 
 

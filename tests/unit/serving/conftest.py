@@ -13,7 +13,8 @@ import msgspec
 import pytest_asyncio
 
 from mock_mcp.core.broker import BatchState, Broker
-from mock_mcp.errors import ContractViolation, DaemonUnreachable, Unauthorized
+from mock_mcp.errors import ContractViolation, DaemonUnreachable, LimitExceeded, Unauthorized
+from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project
 from mock_mcp.serving.claims import Claims
@@ -33,6 +34,7 @@ from mock_mcp.types import (
     Violation,
     Waiting,
 )
+from mock_mcp.wire.json import check_depth, encode
 
 TIMES = Times(
     refresh_s=0.02, patience_s=0.2, impatience_s=0.05, reclaim_s=0.3, retry_s=0.01, close_s=1.0
@@ -52,6 +54,7 @@ class FakeDaemon:
         self.down = False
         self.stuck = False
         self.wrong: set[str] = set()  # ids of requests whose mocks the contract gate refuses
+        self.largest = Limits().body_bytes
         self.on_claim: Callable[[], None] = lambda: None
         self.calls: list[str] = []
         self.provided: list[dict[str, Any]] = []
@@ -159,6 +162,10 @@ class FakeClient:
         self, adapter_id: str, batch_id: str, claim_token: str, mocks: Sequence[Mock]
     ) -> Provided:
         broker = await self._enter("provideBatch")
+        text = encode({"params": {"mocks": mocks}})
+        check_depth(text, Limits().depth)
+        if len(text) > self.daemon.largest:
+            raise LimitExceeded("The body is larger (limit body_bytes); send a smaller one.")
         broker.hold(self.daemon.now, adapter_id, batch_id, claim_token, mocks)
         broker.unhold(self.daemon.now, batch_id, claim_token)
         if bad := [mock.request_id for mock in mocks if mock.data in self.daemon.wrong]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from mock_mcp.errors import (
     ClaimMismatch,
     ContractViolation,
     InvalidParams,
+    LimitExceeded,
     MocksMismatch,
     NotClaimed,
     UnknownBatch,
@@ -326,6 +328,40 @@ async def test_an_answer_may_be_given_in_parts(world):
     assert caught.value.accepted == ("r1", "r3")
     await adapter.provide(*key, mocks(r2="better"))
     assert daemon.provided == [{"r1": "good", "r2": "better", "r3": "good"}]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("large", "named"),
+    [
+        ({"r2": "x" * 2000}, r"r2 \(20\d\d bytes\);"),
+        (
+            {"r1": "x" * 600, "r2": "x" * 800, "r3": "x" * 500},
+            r"r2 \(8\d\d bytes\), r1 \(6\d\d bytes\);",
+        ),
+        ({"r2": nested(200)}, r"r2 \(too deep\);"),
+        ({"r2": nested(196)}, r"r2 \(too deep\);"),
+    ],
+    ids=["one", "several", "deep", "just too deep"],
+)
+async def test_mocks_beyond_a_limit_are_named_and_the_others_kept(world, large, named):
+    daemon, adapter = world.daemon("p"), world.adapter()
+    daemon.largest = 1500
+    daemon.submit("run", *(world.request(f"r{n}") for n in (1, 2, 3)))
+    claim = (await adapter.claim_next()).claim
+    key = claim.batch_id, claim.claim_token
+    answer = {"r1": "a", "r2": "b", "r3": "c"} | large
+    with pytest.raises(LimitExceeded, match=f"smaller: {named} the others are kept") as caught:
+        await adapter.provide(*key, mocks(**answer))
+    again = {rid: "small" for rid in answer if f"{rid} (" in caught.value.message}
+    await adapter.provide(*key, mocks(**again))
+    assert daemon.provided == [answer | again]
 
 
 async def test_two_mocks_for_one_request_are_refused(world):
