@@ -92,7 +92,7 @@ def test_what_drifted_is_named_with_its_test_the_place_and_the_repair(shop, run)
         "  call 1: POST https://petstore.example.com/v1/orders  (POST /orders)",
         '    the recorded answer, /body/total: Add the required property "total" (number).',
         f"  repair: pytest --mock-source=example --mock-mode=new_episodes '{test}'",
-        "3 recordings, 3 calls: 1 fit the contract, 2 no longer fit",
+        "3 recordings, 3 calls: 1 fits the contract, 2 no longer fit",
     ):
         assert line in checked.stdout.splitlines()
     found = json.loads(run("mock_mcp", "check", "--json").stdout)
@@ -132,7 +132,7 @@ def test_it_runs_from_anywhere_and_on_parts(shop, run):
     for part in ("test_shop.py", "__mocks__/test_shop/TestOrders.test_order-1.json", "."):
         assert run("mock_mcp", "check", part).returncode == 1
     pets = run("mock_mcp", "check", "__mocks__/test_shop/test_pets.json")
-    assert (pets.returncode, pets.stdout) == (0, "1 recording, 1 call: 1 fit the contract\n")
+    assert (pets.returncode, pets.stdout) == (0, "1 recording, 1 call: 1 fits the contract\n")
     wrong = run("mock_mcp", "check", "nothing.json")
     assert (wrong.returncode, wrong.stderr) == (1, "mock-mcp: nothing.json is not there.\n")
 

@@ -88,13 +88,18 @@ def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
 def _summary(report: Report) -> str:
     recordings, calls = report.recordings, report.interactions
     unchecked = report.unchecked.total()
-    parts = [f"{calls - report.drifted - unchecked} fit the contract"]
+    well = calls - report.drifted - unchecked
+    parts = [f"{well} {_fit(well)} the contract"]
     if report.drifted:
-        parts.append(f"{report.drifted} no longer {'fits' if report.drifted == 1 else 'fit'}")
+        parts.append(f"{report.drifted} no longer {_fit(report.drifted)}")
     if unchecked:
         parts.append(f"{unchecked} not checked")
     of = f"{counted(recordings, 'recording')}, {counted(calls, 'call')}"
     return f"{of}: {', '.join(parts)}"
+
+
+def _fit(count: int) -> str:
+    return "fits" if count == 1 else "fit"
 
 
 def _json(report: Report, project: Project) -> str:
