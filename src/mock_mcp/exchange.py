@@ -44,7 +44,6 @@ __all__ = [
     "check_size",
     "decode_body",
     "is_bypassed",
-    "is_loopback",
 ]
 
 Headers = tuple[tuple[str, str], ...]
@@ -188,7 +187,7 @@ class HostRules:
             return Decision.PASS
         if self._hosts is not None and _matches(self._hosts, origin):
             return Decision.MOCK
-        if is_loopback(origin.host):
+        if _is_loopback(origin.host):
             return Decision.PASS if self._loopback else Decision.REFUSE
         return Decision.MOCK if self._hosts is None else Decision.REFUSE
 
@@ -198,7 +197,7 @@ _LOOPBACK = re.compile(r"(?:::ffff:)?127(?:\.[0-9]{1,3}){3}|::1?|0\.0\.0\.0|(?:.
 _PATTERN = re.compile(r"(?P<host>\*|(?:\*\.)?[^\s/:*\[\]@]+|\[[0-9a-f:.%]+\])(?::(?P<port>\d+))?")
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Tell whether a host name or address (in lower case) is this machine's loopback."""
     return _LOOPBACK.fullmatch(host) is not None
 

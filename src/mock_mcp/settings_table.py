@@ -12,9 +12,9 @@ from typing import Any
 
 from mock_mcp.errors import ConfigurationError
 
-__all__ = ["CONTRACT_KEYS", "PLUGIN_KEYS", "read_table", "root_with_table"]
+__all__ = ["PLUGIN_KEYS", "read_table", "root_with_table"]
 
-CONTRACT_KEYS = ("openapi", "contract")
+_CONTRACT_KEYS = ("openapi", "contract")
 PLUGIN_KEYS = (
     *("mode", "source", "timeout", "match", "ignore", "hosts", "passthrough"),
     *("redact", "response_headers"),
@@ -37,7 +37,7 @@ def read_table(root: Path) -> dict[str, Any]:
     table = tool.get("mock-mcp", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise ConfigurationError(f"{file}: [tool.mock-mcp] must be a table, not {table!r}.")
-    known = {*CONTRACT_KEYS, *PLUGIN_KEYS}
+    known = {*_CONTRACT_KEYS, *PLUGIN_KEYS}
     unknown = sorted(table.keys() - known)
     if unknown:
         names = ", ".join(sorted(known))

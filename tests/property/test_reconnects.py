@@ -19,7 +19,7 @@ import pytest
 
 from mock_mcp.client.session import Session, Ticket
 from mock_mcp.core.broker import Status
-from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.daemon.peer import TestPeer
 from mock_mcp.errors import MockMcpError, UnknownBatch
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock

@@ -31,7 +31,7 @@ from mock_mcp.daemon.control import Control
 from mock_mcp.daemon.gate import GateResult
 from mock_mcp.daemon.http import HttpConnection
 from mock_mcp.daemon.hub import Clock, Hub
-from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.daemon.peer import TestPeer
 from mock_mcp.errors import DaemonUnreachable
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.alarm import Alarm

@@ -29,7 +29,6 @@ __all__ = [
     "excerpt",
     "explain",
     "limited",
-    "type_name",
 ]
 
 MAX_VIOLATIONS = 50
@@ -283,14 +282,14 @@ class _Explainer:
     def _wrong_type(self, path: _Path, kinds: Sequence[str]) -> _Finding:
         value = _at(self._value, path)
         expected = " or ".join(kinds)
-        actual = f"{type_name(value)} {excerpt(value)}"
+        actual = f"{_type_name(value)} {excerpt(value)}"
         if value is None:
             hint = f"null is not allowed here; give {_article(expected)}."
         elif (
             isinstance(value, str) and value[:1] in ("{", "[") and {"object", "array"} & set(kinds)
         ):
             hint = f"Send the {expected} itself, not text that contains it."
-        elif isinstance(value, str) and type_name(_decoded(value)) in kinds:
+        elif isinstance(value, str) and _type_name(_decoded(value)) in kinds:
             hint = f"Write {_article(expected)} without quotes."
         elif isinstance(value, (int, float)) and "string" in kinds:
             hint = f"Put it in quotes: {json.dumps(excerpt(value, 60))}."
@@ -451,7 +450,7 @@ def _duplicate(items: Any) -> tuple[str, str]:
     return "equal items", "Remove or change one of them."
 
 
-def type_name(value: Any) -> str:
+def _type_name(value: Any) -> str:
     """Return the JSON Schema type of a JSON value."""
     names: tuple[tuple[type | tuple[type, ...], str], ...] = (
         (bool, "boolean"),

@@ -19,8 +19,8 @@ import httptools
 from websockets.server import ServerProtocol
 
 from mock_mcp.daemon.control import Control, answer_too_large
+from mock_mcp.daemon.peer import TestPeer
 from mock_mcp.daemon.pending import Pending
-from mock_mcp.daemon.test_peer import TestPeer
 from mock_mcp.errors import (
     InternalError,
     InvalidMessage,

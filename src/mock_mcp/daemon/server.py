@@ -23,7 +23,7 @@ from mock_mcp.daemon.control import Control
 from mock_mcp.daemon.gate import Gate
 from mock_mcp.daemon.http import HttpConnection
 from mock_mcp.daemon.hub import Clock, Hub
-from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.daemon.peer import TestPeer
 from mock_mcp.errors import (
     AlreadyRunning,
     ConfigurationError,

@@ -22,7 +22,7 @@ from websockets.server import ServerProtocol
 
 from mock_mcp.runtime.receiving import ReceivingProtocol
 
-__all__ = ["ABNORMAL", "WebSocketHandler", "WebSocketLink", "reason_text"]
+__all__ = ["ABNORMAL", "WebSocketHandler", "WebSocketLink"]
 
 ABNORMAL = 1006
 """Close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)."""
@@ -60,7 +60,7 @@ def _refusal(error: Exception | None) -> str:
     return f"HTTP {response.status_code} {said}"
 
 
-def reason_text(reason: str) -> str:
+def _reason_text(reason: str) -> str:
     """Cut a close reason to the 123 bytes a close frame can carry."""
     return reason.encode()[:_REASON_BYTES].decode("utf-8", "ignore")
 
@@ -132,7 +132,7 @@ class WebSocketLink(ReceivingProtocol):
         if self._transport is None:
             return
         with contextlib.suppress(InvalidState):
-            self.protocol.send_close(code, reason_text(reason))
+            self.protocol.send_close(code, _reason_text(reason))
         self._flush()
         self._close_soon()
 

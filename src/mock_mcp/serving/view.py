@@ -26,10 +26,8 @@ __all__ = [
     "bounded",
     "claim_view",
     "error_text",
-    "history_view",
     "summary",
     "test_view",
-    "used_view",
     "violations_text",
 ]
 
@@ -80,7 +78,7 @@ def claim_view(
         used: What the run has used already.
         used_chars: Length of what is said of it.
     """
-    said = used_view(used, used_chars)
+    said = _used_view(used, used_chars)
     return {
         "batchId": claim.batch_id,
         "claimToken": claim.claim_token,
@@ -88,13 +86,13 @@ def claim_view(
         "runId": claim.run_id,
         "test": test_view(test, claim.requests),
         "attempts": claim.attempts,
-        "history": history_view(claim.history),
+        "history": _history_view(claim.history),
         **({"used": said} if said else {}),
         **shown,
     }
 
 
-def used_view(used: Sequence[UsedValues], chars: int = USED_CHARS) -> list[dict[str, Any]]:
+def _used_view(used: Sequence[UsedValues], chars: int = USED_CHARS) -> list[dict[str, Any]]:
     """Return what a run has used already, the latest calls that fit in ``chars``, in order."""
     views = (
         {
@@ -195,7 +193,7 @@ def violations_text(error: ContractViolation) -> str:
     return "\n".join(lines)
 
 
-def history_view(history: Sequence[HistoryEntry]) -> list[dict[str, str]]:
+def _history_view(history: Sequence[HistoryEntry]) -> list[dict[str, str]]:
     """Return how earlier claims ended; who made them is of no use to an assistant."""
     return [
         {"outcome": entry.outcome, "reason": entry.reason}

@@ -31,7 +31,7 @@ from mock_mcp.setup.launcher import (
     make_command,
 )
 
-__all__ = ["Entry", "Plan", "Planner", "read_entry", "targets_of"]
+__all__ = ["Entry", "Plan", "Planner", "read_entry"]
 
 _TABLE = ("tool", "mock-mcp")
 
@@ -66,7 +66,7 @@ class Plan:
             )
 
 
-def targets_of(
+def _targets_of(
     names: Sequence[str], system: System, root: Path | None, notes: list[str]
 ) -> list[Target]:
     """Return the files of the clients to configure: the named ones, else those in use.
@@ -122,7 +122,7 @@ class Planner:
             SetupError: A file cannot be changed.
         """
         plan = Plan()
-        plan.targets = targets_of(names, self._system, self._root, plan.notes)
+        plan.targets = _targets_of(names, self._system, self._root, plan.notes)
         for place in plan.targets:
             self._add_server(plan, place, asked)
         if self._root is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mock_mcp.daemon.hub import Hub
-from mock_mcp.daemon.test_peer import TestPeer
+from mock_mcp.daemon.peer import TestPeer
 from mock_mcp.limits import Limits
 from mock_mcp.types import Mock
 
