@@ -278,6 +278,9 @@ class _Reader:
         url = member(fields, "url", str)
         http_url(url)
         headers = header_map(_pairs(fields))
+        method = method_of(member(fields, "method", str))
+        if method == "OPTIONS" and "access-control-request-method" in headers:
+            raise Unusable("it is a browser's preflight, which is no call")
         posted = member(fields, "postData", dict, {})
         content: bytes | str = b""
         content_type = member(posted, "mimeType", str, "")
@@ -292,7 +295,6 @@ class _Reader:
             raise Unusable(
                 f"its body ({size} bytes) was not saved, and so the call would not be recognised"
             )
-        method = method_of(member(fields, "method", str))
         return recorded_request(method, url, headers, content, content_type or None)
 
     def _response(

@@ -92,6 +92,7 @@ def entry(
 
 
 LENGTH = {"name": "Content-Length", "value": "9"}
+PREFLIGHT = {"name": "Access-Control-Request-Method", "value": "PUT"}
 
 
 def archive(*entries: Any) -> dict[str, Any]:
@@ -362,6 +363,7 @@ def test_calls_that_failed_to_connect(said, kind):
         (entry(request={"url": "wss://api.test/"}), ".request", "no absolute http URL"),
         (entry(request={"url": "http://a:b/"}), ".request", "no URL"),
         (entry(request={"method": "CONNECT"}), ".request", "no method"),
+        (entry(request={"method": "OPTIONS", "headers": [PREFLIGHT]}), ".request", "preflight"),
         (entry(request={"headers": {}}), ".request.headers", "must be a list"),
         (entry(request={"headers": [1]}), ".request.headers", "must be an object"),
         (entry(request={"bodySize": 9}), ".request", "was not saved"),
