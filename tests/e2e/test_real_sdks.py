@@ -25,6 +25,8 @@ OPENAI = """
         assert client.models.list().data[0].id
         done = client.chat.completions.create(model="gpt-4o", messages=QUESTION)
         assert done.choices[0].message.role == "assistant"
+        stream = client.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
+        assert [chunk.object for chunk in stream] == ["chat.completion.chunk"]
 
     @pytest.mark.mock_mcp
     def test_async():
@@ -70,7 +72,7 @@ def contract(project: Path) -> Callable[[str], None]:
 @pytest.mark.parametrize(
     "sdk",
     [
-        ("openai", "openai-3.1.json", OPENAI, 2, 4),
+        ("openai", "openai-3.1.json", OPENAI, 2, 5),
         ("github", "github-3.0.json", GITHUB, 1, 3),
     ],
     ids=["openai", "PyGithub"],

@@ -15,13 +15,16 @@ from typing import Any
 
 from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
-from mock_mcp.contract.gate import Contracts, Source
+from mock_mcp.contract.events import EVENT_STREAM, as_events, describes_events
+from mock_mcp.contract.gate import Contracts, Source, asks_for
 from mock_mcp.contract.last_page import end_pages
 from mock_mcp.contract.operation import (
     JSON,
+    Media,
     Operation,
     Parameter,
     ResponseContract,
+    base_type,
     is_json,
 )
 from mock_mcp.contract.request import read_parameter
@@ -60,6 +63,11 @@ class Expected:
         """The body's closed JSON Schema."""
         return None if self.compiled is None else self.compiled.schema
 
+    @property
+    def is_events(self) -> bool:
+        """Whether the body is server-sent events, each of which the schema describes."""
+        return self.media_type is not None and describes_events(self.media_type, self.compiled)
+
     @cached_property
     def examples(self) -> tuple[Any, ...]:
         """The examples that are valid; many published ones are not."""
@@ -90,7 +98,7 @@ def expected(
     """
     source = source or contracts.resolve(request)
     if source.match is not None:
-        return _of_operation(contracts, source.match.operation, status)
+        return _of_operation(contracts, source.match.operation, status, request)
     if source.schema is not None and source.document is not None:
         if status is not None and not 200 <= status <= 299:
             raise InvalidParams(f"Only successful answers have a schema, not those with {status}.")
@@ -132,6 +140,8 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
         kind, data = _body(wanted, wanted.media_type, seed)
         if wanted.compiled is not None and match is not None:
             agree(data, request, match, wanted.compiled.is_valid)
+        if wanted.is_events:
+            data = as_events(data)
         if not is_json(kind) and "*" not in kind:
             headers["content-type"] = kind
     status = None if wanted.status == 200 else wanted.status
@@ -196,7 +206,23 @@ def _as_text(value: Any, header: Parameter) -> str:
     return str(value)
 
 
-def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None) -> Expected:
+def _media_for(response: ResponseContract, request: Mapping[str, Any]) -> Media | None:
+    """Return the media to answer with: server-sent events where the request asks for them."""
+    events = next(
+        (media for media in response.media if base_type(media.name) == EVENT_STREAM), None
+    )
+    if events is None or response.preferred is None:
+        return response.preferred
+    body = request.get("body")
+    if isinstance(body, Mapping) and body.get("stream") is True:  # whatever is accepted
+        return events
+    accepts_other = asks_for(request, response.preferred.name)
+    return events if asks_for(request, EVENT_STREAM) and not accepts_other else response.preferred
+
+
+def _of_operation(
+    contracts: Contracts, operation: Operation, wanted: int | None, request: Mapping[str, Any]
+) -> Expected:
     statuses = tuple(operation.responses)
     summary = operation.node.get("summary")
     summary = summary if isinstance(summary, str) else None
@@ -211,12 +237,18 @@ def _of_operation(contracts: Contracts, operation: Operation, wanted: int | None
         return Expected(operation.label, summary, 200, statuses, None, None)
     key = response.key.replace("X", "0")  # of a range, the first
     status = wanted or (int(key) if key.isdigit() else 200)
-    media = response.pick()
+    media = _media_for(response, request)
     if media is None:
         return Expected(operation.label, summary, status, statuses, None, None)
     compiled = None
     if media.schema is not None:
         compiled = contracts.schemas.get(operation.document, media.schema, "response")
     return Expected(
-        operation.label, summary, status, statuses, media.name, compiled, response.examples
+        operation.label,
+        summary,
+        status,
+        statuses,
+        media.name,
+        compiled,
+        response.examples_of(media),
     )

@@ -35,6 +35,7 @@ from mock_mcp.contract.document import (
     load_schema_file,
 )
 from mock_mcp.contract.errors import ContractDocumentError, NoOperation
+from mock_mcp.contract.events import describes_events, event_violations, has_events
 from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
 from mock_mcp.contract.operation import JSON, Media, ResponseContract, base_type, is_json
@@ -364,8 +365,16 @@ class Contracts:
                 found += _body_violations(mock, media_type, compiled)
             judge = f"{media.name} {compiled.fingerprint}"
             return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
+        if (
+            compiled is not None
+            and describes_events(media_type, compiled)
+            and has_events(mock.data)
+        ):
+            found += event_violations(mock.data, compiled, request_id=mock.request_id)
+            judge = f"{media.name} {compiled.fingerprint}"
+            return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
         judged = next((m for m in response.media if self._means_json(document, m)), None)
-        if judged is None or content_type is None or _asks_for(request, content_type):
+        if judged is None or content_type is None or asks_for(request, content_type):
             found += _body_violations(mock, media_type, compiled)
         else:  # the test did not choose this type, and the responder may not escape by it
             found.append(_evading(mock, content_type, JSON if "*" in judged.name else judged.name))
@@ -549,7 +558,7 @@ def _evading(mock: Mock, media_type: str, judged: str) -> Violation:
     )
 
 
-def _asks_for(request: Mapping[str, Any], media_type: str) -> bool:
+def asks_for(request: Mapping[str, Any], media_type: str) -> bool:
     """Say whether the Accept header names the type, or its kind as in ``image/*``."""
     headers = request.get("headers")
     accept = header(headers, "accept") if isinstance(headers, Mapping) else None

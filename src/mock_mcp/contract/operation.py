@@ -138,9 +138,10 @@ class ResponseContract:
     @cached_property
     def examples(self) -> tuple[Any, ...]:
         """The examples of the preferred body, as the document gives them: they may be invalid."""
-        media = self.pick()
-        if media is None:
-            return ()
+        return () if self.preferred is None else self.examples_of(self.preferred)
+
+    def examples_of(self, media: Media) -> tuple[Any, ...]:
+        """Return the examples of a body, as the document gives them: they may be invalid."""
         if self.operation.document.version == "2.0":
             examples = self.node.get("examples")
             return tuple(examples.values()) if isinstance(examples, dict) else ()

@@ -92,6 +92,11 @@ class _Contract:
             head["body"] = "none is declared"
         else:
             head["mediaType"] = wanted.media_type
+            if wanted.is_events:
+                head["body"] = (
+                    "a text of server-sent events, with the header content-type: "
+                    "text/event-stream; the schema is that of the JSON in each one's data"
+                )
             if wanted.compiled is None:
                 head["body"] = "no schema is declared: it is not checked"
         return head

@@ -250,6 +250,14 @@ def test_no_content_type_escapes_a_lone_schema(
 JSON_AND = {"application/json": {"schema": OBJECT}}
 
 
+def answering(tmp_path: Path, declared: Any) -> Contracts:
+    """Return the contract of an operation whose answer has these media types."""
+    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": declared}}}}}
+    api = {"openapi": "3.0.0", "servers": [{"url": "https://api.test/v1"}], "paths": paths}
+    (tmp_path / "api.json").write_text(json.dumps(api))
+    return Contracts([DocumentSource(tmp_path / "api.json")])
+
+
 @pytest.mark.parametrize(
     ("declared", "content_type", "accept", "body", "expected"),
     [
@@ -281,15 +289,70 @@ def test_only_the_test_may_ask_for_a_type_that_no_schema_judges(
     body: Any,
     expected: Any,
 ) -> None:
-    paths = {"/users/{id}": {"get": {"responses": {"200": {"content": declared}}}}}
-    api = {"openapi": "3.0.0", "servers": [{"url": "https://api.test/v1"}], "paths": paths}
-    (tmp_path / "api.json").write_text(json.dumps(api))
-    contracts = Contracts([DocumentSource(tmp_path / "api.json")])
+    contracts = answering(tmp_path, declared)
     asked = request() if accept is None else request(headers={"Accept": accept})
     headers = None if content_type is None else {"content-type": content_type}
     verdict = contracts.check_mock(asked, Mock("r", body, headers=headers))
     assert pairs(verdict) == expected
     assert verdict.checked is (content_type is None)
+
+
+EVENTS = {"text/event-stream": {"schema": OBJECT}}
+NAMED = {
+    "text/event-stream": {
+        "schema": {
+            "required": ["event", "data"],
+            "properties": {"event": {"enum": ["a"]}, "data": OBJECT},
+        }
+    }
+}
+GOOD_EVENT = 'data: {"id": 1}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("declared", "body", "expected"),
+    [
+        ({**JSON_AND, **EVENTS}, GOOD_EVENT * 2 + ": a comment\n\ndata: [DONE]\n\n", []),
+        ({**JSON_AND, **EVENTS}, 'event: x\r\ndata: {"id":\r\ndata:1}\r\n\r\n', []),
+        ({**JSON_AND, **EVENTS}, GOOD_EVENT + 'data: {"id": "x"}', ["/body/1/id type"]),
+        ({**JSON_AND, **EVENTS}, "data: hello\n\n", ["/body/0 content-type"]),
+        ({**JSON_AND, **EVENTS}, "data: [DONE]\n\n", EVADED),
+        ({**JSON_AND, **EVENTS}, {"id": 1}, EVADED),
+        (EVENTS, GOOD_EVENT, []),
+        ({**JSON_AND, **NAMED}, "event: a\n" + GOOD_EVENT, []),
+        ({**JSON_AND, **NAMED}, "event: b\n" + GOOD_EVENT, ["/body/0/event enum"]),
+    ],
+)  # fmt: skip
+def test_each_server_sent_event_is_judged(
+    tmp_path: Path, *, declared: Any, body: Any, expected: list[str]
+) -> None:
+    contracts = answering(tmp_path, declared)
+    mock = Mock("r", body, headers={"content-type": "text/event-stream; charset=utf-8"})
+    verdict = contracts.check_mock(request(), mock)
+    assert pairs(verdict) == expected
+    assert verdict.checked is (expected != EVADED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "streams"),
+    [
+        ({"body": {"stream": True}, "headers": {"Accept": "application/json"}}, True),
+        ({"body": {"stream": False}}, False),
+        ({"headers": {"Accept": "text/event-stream"}}, True),
+        ({"headers": {"Accept": "application/json, text/event-stream"}}, False),
+    ],
+)
+def test_a_sample_is_a_stream_where_one_is_asked_for(
+    tmp_path: Path, asked: dict[str, Any], *, streams: bool
+) -> None:
+    contracts = answering(tmp_path, {**JSON_AND, **EVENTS})
+    mock = sample_mock(contracts, request(**asked), seed=1)
+    assert contracts.check_mock(request(**asked), mock).checked
+    if streams:
+        assert mock.headers == {"content-type": "text/event-stream"}
+        assert "id" in json.loads(mock.data.removeprefix("data: "))
+    else:
+        assert "id" in mock.data
 
 
 def test_violations_are_bounded_and_say_how_many_more(contracts: Contracts) -> None:
