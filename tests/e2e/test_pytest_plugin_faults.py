@@ -299,16 +299,7 @@ def test_hosts_and_passthrough(tests: PluginProject) -> None:
     assert not tests.recordings()
 
 
-@pytest.mark.parametrize("others", ["", "before", "after"])
-def test_block_network_holds_for_every_test(
-    tests: PluginProject, monkeypatch: pytest.MonkeyPatch, others: str
-) -> None:
-    """Also where another plugin, such as pytest-recording, has an option of that name."""
-    monkeypatch.syspath_prepend(tests.path)
-    (tests.path / "other_plugin.py").write_text(
-        "def pytest_addoption(parser):\n"
-        "    parser.getgroup('o').addoption('--block-network', action='store_true')\n"
-    )
+def test_block_network_holds_for_every_test(tests: PluginProject) -> None:
     tests.write("""
         import socket
         def test_one():
@@ -321,12 +312,33 @@ def test_block_network_holds_for_every_test(
         def test_http():
             user()
     """)
-    load = "-p other_plugin"
-    options = load.split() if others == "after" else ()
-    before = load if others == "before" else ""
-    result = tests.run(*options, "--block-network", PYTEST_ADDOPTS=before)
+    result = tests.run("--block-network")
     assert result.outcomes() == {"passed": 2, "failed": 1}, result.text
     assert "NetworkBlocked" in result.text
+
+
+@pytest.mark.parametrize("loaded", ["before", "after"])
+def test_block_network_is_left_to_another_plugin_that_has_it(
+    tests: PluginProject, monkeypatch: pytest.MonkeyPatch, loaded: str
+) -> None:
+    """Such as pytest-recording, whose tests replay below what is intercepted here."""
+    monkeypatch.syspath_prepend(tests.path)
+    (tests.path / "other_plugin.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    parser.getgroup('o').addoption('--block-network', action='store_true')\n"
+    )
+    tests.write("""
+        import contextlib, socket
+        def test_one(request):
+            assert request.config.getoption("block_network")
+            with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.connect(("192.0.2.1", 53))  # sends nothing
+    """)
+    load = "-p other_plugin"
+    options = load.split() if loaded == "after" else ()
+    before = load if loaded == "before" else ""
+    result = tests.run(*options, "--block-network", PYTEST_ADDOPTS=before)
+    assert result.outcomes() == {"passed": 1}, result.text
 
 
 def test_the_projects_passthrough_holds_under_block_network_too(tests: PluginProject) -> None:

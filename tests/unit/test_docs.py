@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,8 @@ def rows(text: str, head: str, *, first: str = "") -> set[str]:
 def test_the_options_of_the_plugin_are_those_of_the_readme():
     parser = pytest.Parser(_ispytest=True)
     pytest_plugin.pytest_addoption(parser)
-    pytest_plugin.pytest_load_initial_conftests(parser)
+    config = types.SimpleNamespace(known_args_namespace=None)
+    pytest_plugin.pytest_load_initial_conftests(config, parser)
     options = {name for group in parser._groups for o in group.options for name in o.names()}
     assert rows(README, "Option", first="--mock") == options
 

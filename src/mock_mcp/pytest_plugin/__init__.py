@@ -5,7 +5,6 @@ This file is what every pytest run imports, so it imports nothing of the house.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,8 @@ MODES = ("none", "once", "new_episodes", "all", "rewrite")
 SOURCES = ("ai", "example", "live")
 WORKER = "mock_mcp"
 """Key of what an xdist controller tells its workers, and what they report at their end."""
+BLOCKS = "mock_block_network"
+"""Where the command line keeps our --block-network: another plugin's does not concern us."""
 _GROUP = ("mock-mcp", "AI-written, contract-checked HTTP mocks")
 _MARKER = (
     "mock_mcp(instructions=, openapi=, mode=, source=, timeout=, contract=, match=, ignore=, "
@@ -61,14 +62,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
-    """Add --block-network once all plugins are loaded: shared with pytest-recording's."""
-    with contextlib.suppress(ValueError):  # another plugin has added it
-        parser.getgroup(*_GROUP).addoption(
-            "--block-network",
-            action="store_true",
-            help="refuse what leaves the process in every test, mocked or not; loopback is allowed",
-        )
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Add --block-network once all plugins are loaded, unless it is pytest-recording's."""
+    if hasattr(early_config.known_args_namespace, "block_network"):
+        return
+    parser.getgroup(*_GROUP).addoption(
+        "--block-network",
+        action="store_true",
+        dest=BLOCKS,
+        help="refuse what leaves the process in every test, mocked or not; loopback is allowed",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -87,7 +90,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     option = config.getoption
     # What is wrong with the settings is said before xdist starts workers, which it would leave.
     watches = config.pluginmanager.hasplugin("dsession") and _may_obtain(config)
-    if option("block_network", default=False) or option("mock_prune") or watches:
+    if option(BLOCKS, default=False) or option("mock_prune") or watches:
         _session(config)
     if option("mock_responder") and not hasattr(config, "workerinput"):
         _session(config).start_responder()

@@ -20,7 +20,7 @@ import pytest
 from mock_mcp.errors import ConfigurationError, MockMcpError
 from mock_mcp.exchange import HostRules, MocksNothing
 from mock_mcp.interceptors import Installed, install, keep_hooks
-from mock_mcp.pytest_plugin import WORKER, is_mocked
+from mock_mcp.pytest_plugin import BLOCKS, WORKER, is_mocked
 from mock_mcp.pytest_plugin.failures import presented, presented_again, shorten, swallowed
 from mock_mcp.pytest_plugin.projects import Projects
 from mock_mcp.pytest_plugin.report import Report, as_typed
@@ -82,7 +82,7 @@ class MockedSession:
             prunes=bool(config.getoption("mock_prune")),
             knows_all=_collects_whole_modules(config),
         )
-        self._blocks = bool(config.getoption("block_network", default=False))
+        self._blocks = bool(config.getoption(BLOCKS, default=False))
         reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
         self._display = reporter and WaitingDisplay(reporter, self._project, self._run, cache_dir)
         self._responder: ResponderProcess | None = None
