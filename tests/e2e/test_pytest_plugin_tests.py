@@ -204,6 +204,8 @@ def test_a_test_that_does_not_pass_leaves_the_recording_as_it_was(
         result = tests.run(*EXAMPLE, f"--mock-mode={mode}", "--mock-prune")
         assert result.outcomes() == outcomes, result.text
         assert tests.recordings() == before
+        told = "test_one.json: not written, 1 answer dropped" in result.text
+        assert told is (how in ("skip", "xfail")), result.text
 
 
 @pytest.mark.parametrize("how", ["test", "setUp", "tearDown"])

@@ -319,6 +319,7 @@ def test_a_used_up_answer_by_hand_is_named(project: Path, file: Path) -> None:
     mocks.add_response("POST", "/users/*")
     mocks.add_response("GET", "/users/*", sequence=["a", "b"])
     mocks.add_response("GET", "/other", optional=True)
+    mocks.add_response("GET", "/1", optional=True)
     mocks.request_mock("/users/1")
     mocks.request_mock("/users/1")
     with pytest.raises(MockMcpDisabled) as caught:
@@ -326,6 +327,7 @@ def test_a_used_up_answer_by_hand_is_named(project: Path, file: Path) -> None:
     told = str(caught.value)
     assert "add_response('GET', '/users/*') was for it, but all 2 answers" in told
     assert "add_response('POST', '/users/*') is for another method" in told
+    assert "add_response('GET', '/1') is for a path that begins so; put * before it" in told
     assert "/other" not in told
     with mock_mcp.intercept("buy", file=file, contract="off") as block:
         block.add_response("GET", "/users/1", 1)

@@ -53,23 +53,33 @@ class Report:
         self._counts: Counter[str] = Counter()
         self._files: dict[str, list[str]] = {"written": [], "removed": []}
         self._unused: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
         self._drift: Counter[str] = Counter()
 
     # -- While tests run -----------------------------------------------------------------------
 
-    def count(self, scope: Scope, *, passed: bool) -> None:
-        """Count the calls of a scope that ends, and what of its recording was not used."""
+    def count(self, scope: Scope, *, passed: bool, failed: bool) -> None:
+        """Count the calls of a scope that ends, and what of its recording was not used.
+
+        A test that neither passed nor failed was skipped, or failed as expected.
+        """
         self._counts.update(call.source for call in scope.calls if call.source is not None)
         if scope.live is not None:
             self._drift.update({drift.summary for drift in scope.live.drifts})
             self._note(scope.live.notes)
         file = scope.file
-        if not passed or file is None:
+        if file is None:
+            return
+        shown = self._shown(file.path)
+        self._lost.pop(shown, None)  # by an earlier run of a test that is run again
+        if not passed:
+            if file.staged and not failed:
+                self._lost[shown] = file.staged
             return
         if not self.prunes and scope.settings.mode not in ("all", "rewrite"):
             unused = len(file.unused())
             if unused:
-                self._unused[self._shown(file.path)] = unused
+                self._unused[shown] = unused
 
     def corrected(self, batches: int) -> None:
         """Count the batches whose first answer broke the contract."""
@@ -87,6 +97,7 @@ class Report:
             "counts": dict(self._counts),
             "files": self._files,
             "unused": self._unused,
+            "lost": self._lost,
             "notes": self.notes,
             "drift": dict(self._drift),
             "known": [str(path) for path in self.known],
@@ -100,6 +111,7 @@ class Report:
             known = self._files[outcome]
             known += [path for path in paths if path not in known]
         self._unused.update(worker["unused"])
+        self._lost.update(worker["lost"])
         self._note(worker["notes"])
         self._drift.update(worker["drift"])
         self.known.update(Path(path) for path in worker["known"])
@@ -124,6 +136,12 @@ class Report:
             for path, count in sorted(self._unused.items())
         ]
         yield from _some(unused)
+        lost = [
+            f"{path}: not written, {count} answer{'' if count == 1 else 's'} dropped: its test was "
+            "skipped or failed as expected, and only a test that passes is recorded"
+            for path, count in sorted(self._lost.items())
+        ]
+        yield from _some(lost)
         for drift, tests in sorted(self._drift.items()):
             where = f"{tests} test{'s' if tests > 1 else ''}"
             yield from f"API drift, in {where}: {drift}".split("\n")

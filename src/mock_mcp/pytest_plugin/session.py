@@ -171,7 +171,8 @@ class MockedSession:
                 installed.close()
             self._scopes.pop(item, None)
             if scope is not None:
-                self._finish(scope, passed=passed)
+                failed = torn or item.nodeid in self._failed
+                self._finish(scope, passed=passed, failed=failed)
             self._finish_shared(spoiled=torn)
         return result
 
@@ -281,7 +282,7 @@ class MockedSession:
         """Write the recordings of the fixtures that were torn down."""
         ended, self._ended = self._ended, []
         for shared in ended:
-            self._finish(shared.scope, passed=shared.passed and not spoiled)
+            self._finish(shared.scope, passed=shared.passed and not spoiled, failed=True)
 
     # -- The end -------------------------------------------------------------------------------
 
@@ -383,8 +384,8 @@ class MockedSession:
         return as_typed(file, self._config.invocation_params.dir) + separator + name
 
     @on_real_files
-    def _finish(self, scope: Scope, *, passed: bool) -> None:
-        self._report.count(scope, passed=passed)
+    def _finish(self, scope: Scope, *, passed: bool, failed: bool) -> None:
+        self._report.count(scope, passed=passed, failed=failed)
         outcome = scope.finish(passed=passed, prune=self._report.prunes)
         assert scope.file is not None
         if outcome in ("written", "removed"):

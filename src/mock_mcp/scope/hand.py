@@ -64,6 +64,8 @@ class HandWritten:
             )
         self._method = method.upper()
         self._is_match = _pattern(url)
+        is_path = isinstance(url, str) and url.startswith("/")
+        self._is_end_of_path = _pattern(f"*{url}") if is_path else None
         self._error = _failure_kind(error)
         self._answers = [data] if sequence is None else list(sequence)
         if not self._answers:
@@ -99,7 +101,9 @@ class HandWritten:
     def explain(self, call: Call) -> str | None:
         """Return why it did not answer a call that it looks written for; None when it does not."""
         if not self._is_match(call.url):
-            return None
+            if self._is_end_of_path is None or not self._is_end_of_path(call.url):
+                return None
+            return f"{self.name} is for a path that begins so; put * before it for any beginning."
         if self._method not in (call.method.upper(), "*"):
             return f"{self.name} is for another method."
         count = len(self._answers)
