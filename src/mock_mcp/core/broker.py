@@ -809,12 +809,12 @@ class Broker:
 
     def _enqueue(self, batch: BatchState) -> None:
         batch.status = Status.PENDING
-        for queue in (self._queue, self.runs[batch.run_id].queue):
-            queue.add(batch.id, batch.seq, batch.released_by)
+        self._queue.add(batch.id, batch.seq, batch.released_by)
+        self.runs[batch.run_id].queue.add(batch.id, batch.seq, batch.released_by)
 
     def _dequeue(self, batch: BatchState) -> None:
-        for queue in (self._queue, self.runs[batch.run_id].queue):
-            queue.remove(batch.id, batch.released_by)
+        self._queue.remove(batch.id, batch.released_by)
+        self.runs[batch.run_id].queue.remove(batch.id, batch.released_by)
 
     def _remember(self, batch: BatchState, entry: HistoryEntry) -> None:
         batch.attempts += 1

@@ -220,7 +220,7 @@ class Hub:
         if not self.broker.runs and self.idle_since is None:
             self.idle_since = self.clock.now()
         deadline = self.broker.next_deadline()
-        if deadline is not None:
+        if deadline is not None and deadline < self._alarm.moment:  # seldom
             self._alarm.by(deadline)
 
     def expire(self) -> None:
