@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -234,6 +235,33 @@ def test_a_unittest_that_fails_leaves_the_recording_as_it_was(
     result = tests.run(*EXAMPLE, "--mock-mode=rewrite")
     assert result.outcomes() == {"failed": 1}, result.text
     assert tests.recordings() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork of POSIX")
+def test_a_forked_child_replays_and_obtains_nothing(tests: PluginProject) -> None:
+    code = """
+        import os
+
+        @pytest.mark.mock_mcp
+        def test_one():
+            if {here} or not os.fork():
+                try:
+                    user()
+                except Exception as error:
+                    os._exit(7 if type(error).__name__ == "ForkedClient" else 1)
+                if not {here}:
+                    os._exit(0)
+            else:
+                assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+    """
+    tests.write(code.format(here=False))
+    refused = tests.run(*EXAMPLE)
+    assert refused.outcomes() == {"failed": 1}, refused.text
+    assert "assert 7 == 0" in refused.text
+    tests.write(code.format(here=True))
+    tests.record()
+    tests.write(code.format(here=False))
+    assert tests.run().outcomes() == {"passed": 1}
 
 
 def test_an_expected_failure_that_passes_is_recorded(tests: PluginProject) -> None:

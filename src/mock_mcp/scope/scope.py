@@ -13,6 +13,7 @@ connection) is also kept in `Scope.failures`: the code may swallow the exception
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from mock_mcp.client.police import ContractMode, OpenApi
 from mock_mcp.errors import (
     ConfigurationError,
     ContractViolation,
+    ForkedClient,
     LimitExceeded,
     MockMcpDisabled,
     MockMcpError,
@@ -115,6 +117,7 @@ class Scope:
         self._hand: list[HandWritten] = []
         self._samples: Counter[tuple[str, str]] = Counter()
         self._is_finished = False
+        self._process = os.getpid()
         self._may_obtain = settings.mode != "none"
         if place is not None:
             self.file = RecordingFile(
@@ -404,6 +407,12 @@ class Scope:
             return answer
         if not self._may_obtain:
             raise self._miss(call)
+        if self.file is not None and os.getpid() != self._process:  # what it stages is lost
+            raise ForkedClient(
+                f"{call.name} comes from a forked child process, whose answers cannot be recorded. "
+                "Record it by making the call in the test's own process (a thread will do): the "
+                "child replays it. Or answer it by hand (add_response)."
+            )
         if self.settings.source == "example":
             return self._accept(call, self._sample(call))
         if self._assistant is None and self.settings.source == "ai":
