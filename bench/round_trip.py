@@ -53,13 +53,17 @@ LARGE = Exchange(104_150, 104_320, 2430, 2153, 94, 2900, 276)
 
 def rows(size: Size) -> Iterator[Row]:
     """Latency, rate and the daemon's processor time."""
+    turns = size.of(3, 1)
+    rounds = size.of(1000, 30)
     with project() as place:
-        rounds = size.of(1000, 30)
         for runs in (1, 8):
             each = max(10, rounds // runs)
-            ours = through_daemon(place, runs, each, 1)
-            bare = through_relay(runs, each, SMALL.bare)
-            every = through_relay(runs, each, SMALL)
+            ours, bare, every = in_turns(
+                turns,
+                lambda runs=runs, each=each: through_daemon(place, runs, each, 1),
+                lambda runs=runs, each=each: through_relay(runs, each, SMALL.bare),
+                lambda runs=runs, each=each: through_relay(runs, each, SMALL),
+            )
             name = f"round trip, 1 request, runs: {runs}"
             yield Row(name, ours.times, "bare relay", bare.times, "ms", 3)
             yield Row(name, ours.times, "relay of every message", every.times, "ms", 3)
@@ -67,17 +71,24 @@ def rows(size: Size) -> Iterator[Row]:
             yield Row(name, ours.overall, "bare relay", bare.overall, "ms", 3)
             yield Row(name, ours.overall, "relay of every message", every.overall, "ms", 3)
             yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
-        ours = through_daemon(place, 1, rounds, 1, target=ask_itself)
-        bare = through_relay(1, rounds, SMALL.bare, target=exchange_with_itself)
+        ours, bare = in_turns(
+            turns,
+            lambda: through_daemon(place, 1, rounds, 1, target=ask_itself),
+            lambda: through_relay(1, rounds, SMALL.bare, target=exchange_with_itself),
+        )
         name = "round trip, 1 request, responder in the test's process"
         yield Row(name, ours.times, "bare relay", bare.times)
         yield Row(f"{name}, daemon's processor", ours.cpu, "time a batch", ours.overall)
-        each = size.of(150, 10)
-        ours = through_daemon(place, 1, each, 50)
+        each = size.of(100, 10)
+        ours, bare, every = in_turns(
+            turns,
+            lambda: through_daemon(place, 1, each, 50),
+            lambda: through_relay(1, each, LARGE.bare),
+            lambda: through_relay(1, each, LARGE),
+        )
         name = "round trip, 50 requests x 2 KB"
-        for label, messages in (("bare relay", LARGE.bare), ("relay of every message", LARGE)):
-            theirs = through_relay(1, each, messages)
-            yield Row(name, ours.times, label, theirs.times, "ms", 3)
+        yield Row(name, ours.times, "bare relay", bare.times, "ms", 3)
+        yield Row(name, ours.times, "relay of every message", every.times, "ms", 3)
         yield Row("50 x 2 KB, daemon's processor", ours.cpu, "time a batch", ours.overall)
 
 
@@ -88,6 +99,18 @@ class Found:
     times: list[float]
     overall: list[float]
     cpu: list[float] = field(default_factory=list)
+
+
+def in_turns(turns: int, *works: Callable[[], Found]) -> list[Found]:
+    """Run works again and again, one after the other; return what each found in all its turns."""
+    found = [Found([], []) for _ in works]
+    for _ in range(turns):
+        for known, work in zip(found, works, strict=True):
+            new = work()
+            known.times += new.times
+            known.overall += new.overall
+            known.cpu += new.cpu
+    return found
 
 
 def through_daemon(
