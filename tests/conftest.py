@@ -41,10 +41,15 @@ def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C interrupt what tests start, though a shell has told its background jobs not to."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C interrupt what tests start, though a shell has told its background jobs not to.
+
+    And let workers of xdist that are done take tests from the others: the slow ones lie together.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "worksteal"
 
 
 @pytest.hookimpl(optionalhook=True)
