@@ -15,7 +15,6 @@ import re
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -24,6 +23,7 @@ import msgspec
 
 from mock_mcp.errors import ConfigurationError, LimitExceeded, MockMcpError
 from mock_mcp.limits import LIVE_BODY_BYTES
+from mock_mcp.media_types import base_type, is_json
 
 __all__ = [
     "Decision",
@@ -414,16 +414,6 @@ def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     return found
 
 
-@lru_cache(maxsize=256)
-def _base_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
-@lru_cache(maxsize=256)
-def _is_json(kind: str) -> bool:
-    return kind in ("application/json", "text/json") or kind.endswith("+json")
-
-
 def _parameters(value: str) -> dict[str, str]:
     """Return the parameters of a header value such as a content type."""
     return {
@@ -449,8 +439,8 @@ def decode_body(body: bytes, content_type: str | None) -> Any:
     if not body:
         return None
     content_type = content_type or ""
-    kind = _base_type(content_type)
-    if _is_json(kind):
+    kind = base_type(content_type)
+    if is_json(kind):
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError):
@@ -515,7 +505,7 @@ def _part(head: str, content: bytes) -> dict[str, Any]:
     content_type = fields.get("content-type", "")
     if content_type:
         part["contentType"] = content_type
-    if _is_json(_base_type(content_type)):
+    if is_json(content_type):
         return part | {"data": decode_body(content, content_type)}
     text = _text_or_base64(content, content_type)
     return part | (text if isinstance(text, dict) else {"data": text})
@@ -528,9 +518,7 @@ def _encode(data: Any, content_type: str | None, media_type: str | None) -> tupl
         return b"", declared or "application/json"
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data), declared or "application/octet-stream"
-    is_wrapper = (
-        isinstance(data, dict) and len(data) == 1 and not _is_json(_base_type(declared or ""))
-    )
+    is_wrapper = isinstance(data, dict) and len(data) == 1 and not is_json(declared)
     wrapper = next(iter(data)) if is_wrapper else None
     if wrapper == "$base64":
         return _unbase64(data), declared or "application/octet-stream"
@@ -543,9 +531,9 @@ def _encode(data: Any, content_type: str | None, media_type: str | None) -> tupl
     if wrapper == "$multipart" and isinstance(data["$multipart"], list):
         return _join_multipart(data["$multipart"], declared)
     kind = declared or "application/json"
-    if isinstance(data, str) and not _is_json(_base_type(kind)):
+    if isinstance(data, str) and not is_json(kind):
         return _encode_text(data, kind), kind
-    if data is None and not _is_json(_base_type(kind)):
+    if data is None and not is_json(kind):
         return b"", kind
     return _encode_json(data), kind
 

@@ -98,6 +98,26 @@ def test_what_was_swallowed_is_shown_beside_the_failure_it_caused(tests: PluginP
     assert "No recorded answer for GET https://api.test/users/1" in result.text
 
 
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_what_was_tried_again_is_told_once(tests: PluginProject, attempts: int) -> None:
+    tests.write(f"""
+        @pytest.mark.mock_mcp
+        def test_one():
+            for _ in range({attempts - 1}):
+                try:
+                    user()
+                except Exception:
+                    pass
+            try:
+                user()
+            except Exception as error:
+                raise RuntimeError("given up") from error
+    """)
+    result = tests.run()
+    assert result.outcomes() == {"failed": 1}
+    assert result.text.count("No recorded answer for GET") == 1, result.text
+
+
 def test_a_miss_shows_the_line_of_the_test_and_the_repair(tests: PluginProject) -> None:
     tests.write(ONE)
     tests.record()

@@ -20,7 +20,10 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 # imports itself and those of lower layers. Parts of one layer do not know each other, unless
 # SIBLINGS says so.
 LAYERS = (
-    ("_version", "clock", "errors", "types", "limits", "real_files", "settings_table", "words"),
+    (
+        *("_version", "clock", "errors", "types", "limits", "media_types", "real_files"),
+        *("settings_table", "words"),
+    ),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
     ("browser", "daemon", "control", "client"),

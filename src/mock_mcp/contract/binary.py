@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from mock_mcp.contract.operation import base_type
+from mock_mcp.media_types import base_type
 
 __all__ = ["binary_sample"]
 

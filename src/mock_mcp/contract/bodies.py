@@ -12,7 +12,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from mock_mcp.contract.operation import FORM, base_type, is_json
+from mock_mcp.contract.operation import FORM
+from mock_mcp.media_types import base_type, is_json
 
 __all__ = ["BodyShape", "form_pairs", "header", "media_type_of", "multipart_fields", "shape_error"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from mock_mcp.contract import pointer as pointers
-from mock_mcp.contract.operation import base_type
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.contract.violations import excerpt, explain
+from mock_mcp.media_types import base_type
 from mock_mcp.types import Violation
 
 __all__ = ["EVENT_STREAM", "as_events", "describes_events", "event_violations", "has_events"]

@@ -18,19 +18,12 @@ from mock_mcp.contract.binary import binary_sample
 from mock_mcp.contract.events import EVENT_STREAM, as_events, describes_events
 from mock_mcp.contract.gate import Contracts, Source, asks_for
 from mock_mcp.contract.last_page import end_pages
-from mock_mcp.contract.operation import (
-    JSON,
-    Media,
-    Operation,
-    Parameter,
-    ResponseContract,
-    base_type,
-    is_json,
-)
+from mock_mcp.contract.operation import JSON, Media, Operation, Parameter, ResponseContract
 from mock_mcp.contract.request import read_parameter
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.errors import InvalidParams
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.types import Mock
 
 __all__ = ["Expected", "expected", "sample_mock"]

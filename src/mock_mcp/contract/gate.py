@@ -38,11 +38,12 @@ from mock_mcp.contract.errors import ContractDocumentError, NoOperation
 from mock_mcp.contract.events import describes_events, event_violations, has_events
 from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
-from mock_mcp.contract.operation import JSON, Media, ResponseContract, base_type, is_json
+from mock_mcp.contract.operation import JSON, Media, ResponseContract
 from mock_mcp.contract.request import read_parameter, violations_of_request
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint, is_too_deep
 from mock_mcp.contract.violations import bounded, excerpt, explain, limited
 from mock_mcp.errors import MissingExtra, MockMcpError
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.types import Mock, Violation
 
 __all__ = ["MAX_DOCUMENTS", "MODES", "Contracts", "Mode", "Source", "Verdict", "contract_mode"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
+from mock_mcp.media_types import base_type, is_json
 
 __all__ = [
     "JSON",
@@ -18,27 +19,12 @@ __all__ = [
     "Operation",
     "Parameter",
     "ResponseContract",
-    "base_type",
-    "is_json",
     "pick_media",
 ]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
-
-
-@lru_cache(maxsize=256)
-def base_type(media_type: str) -> str:
-    """Return a media type in lower case without its parameters."""
-    return media_type.partition(";")[0].strip().lower()
-
-
-@lru_cache(maxsize=256)
-def is_json(media_type: str) -> bool:
-    """Say whether bodies of this media type are JSON values."""
-    kind = base_type(media_type)
-    return kind in (JSON, "text/json") or kind.endswith("+json") or kind.startswith(JSON + "+")
 
 
 @dataclass(frozen=True, slots=True)

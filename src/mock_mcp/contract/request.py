@@ -10,18 +10,10 @@ from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipar
 from mock_mcp.contract.coerce import coerce, fields_of, nest, read_json, read_text
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
-from mock_mcp.contract.operation import (
-    FORM,
-    MULTIPART,
-    Media,
-    Operation,
-    Parameter,
-    base_type,
-    is_json,
-    pick_media,
-)
+from mock_mcp.contract.operation import FORM, MULTIPART, Media, Operation, Parameter, pick_media
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache
 from mock_mcp.contract.violations import bounded, explain
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.types import Violation
 
 __all__ = ["read_parameter", "violations_of_request"]

@@ -30,9 +30,9 @@ from mock_mcp.convert.values import (
     within,
 )
 from mock_mcp.exchange import FailureKind, HttpRequest, HttpResponse
+from mock_mcp.media_types import base_type
 from mock_mcp.recordings.bodies import (
     Unusable,
-    base_type,
     from_base64,
     header_map,
     recorded_request,

@@ -20,14 +20,13 @@ from mock_mcp.convert.values import (
     method_of,
     within,
 )
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.recordings.bodies import (
     Budget,
     Unusable,
-    base_type,
     from_base64,
     header,
     header_map,
-    is_json,
     recorded_request,
     recorded_response,
 )

@@ -33,14 +33,13 @@ from mock_mcp.convert.values import (
 )
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.exchange import FailureKind, decode_body
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.recordings.bodies import (
     MAX_DEPTH,
     Unusable,
-    base_type,
     from_base64,
     header,
     header_map,
-    is_json,
     recorded_response,
     wire_request,
     wire_response,

@@ -55,12 +55,22 @@ def shorten(report: pytest.TestReport, error: MockMcpError) -> None:
 
 
 def swallowed(failures: Sequence[MockMcpError], raised: BaseException | None) -> list[MockMcpError]:
-    """Return the failures that a report of ``raised`` does not show."""
+    """Return the failures that a report of ``raised`` does not show, each message once.
+
+    Code that tries again fails again with the same.
+    """
     shown: set[int] = set()
+    said: set[str] = set()
     while raised is not None and id(raised) not in shown:
         shown.add(id(raised))
+        if isinstance(raised, MockMcpError):
+            said.add(raised.message)
         raised = raised.__cause__ or raised.__context__
-    return [failure for failure in failures if id(failure) not in shown]
+    hidden: dict[str, MockMcpError] = {}
+    for failure in failures:
+        if failure.message not in said:
+            hidden.setdefault(failure.message, failure)
+    return list(hidden.values())
 
 
 def _told(message: str) -> pytest.ExceptionInfo[BaseException]:

@@ -19,6 +19,7 @@ import msgspec
 
 from mock_mcp.errors import LimitExceeded
 from mock_mcp.exchange import HttpRequest, HttpResponse, UnusableMock, decode_body
+from mock_mcp.media_types import base_type, is_json
 from mock_mcp.recordings.format import Headers, RecordedRequest, RecordedResponse
 from mock_mcp.wire.json import check_depth
 
@@ -27,11 +28,9 @@ __all__ = [
     "MAX_UNPACKED_BYTES",
     "Budget",
     "Unusable",
-    "base_type",
     "from_base64",
     "header",
     "header_map",
-    "is_json",
     "recorded_request",
     "recorded_response",
     "wire_request",
@@ -357,17 +356,6 @@ def with_content_type(response: RecordedResponse, extension: Mapping[str, Any]) 
 
 
 # -- Content types ----------------------------------------------------------------------------
-
-
-def base_type(content_type: str | None) -> str:
-    """Return a content type in lower case without its parameters."""
-    return (content_type or "").partition(";")[0].strip().lower()
-
-
-def is_json(content_type: str | None) -> bool:
-    """Return whether a content type is one of JSON's."""
-    kind = base_type(content_type)
-    return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
 def _is_multipart(content_type: str | None) -> bool:

@@ -25,7 +25,8 @@ from mock_mcp.recordings.format import RecordedRequest
 
 __all__ = ["DEFAULT_MATCH", "BeforeMatch", "Key", "Matching", "RequestMatcher"]
 
-DEFAULT_MATCH = ("method", "host", "path", "query", "body")
+DEFAULT_MATCH = ("method", "host", "path", "query", "body", "headers:x-amz-target")
+"""What makes two calls the same; the header names the operation where AWS has one URL for all."""
 
 Key = tuple[Any, ...]
 """Comparable values, one for each name in `Matching.parts`."""

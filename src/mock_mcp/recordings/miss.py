@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +38,8 @@ Repair = Callable[[str], str]
 Cause = Literal["request-changed", "contract-changed", "used-up", "not-recorded", "no-recording"]
 
 EXCERPT_CHARS = 100
+LEAD_CHARS = 30
+"""What is shown before the first difference of two long values."""
 DIFFERENCES_SHOWN = 8
 _COMPARED_BODIES = 20
 """How many equally near calls are compared field by field to choose among them."""
@@ -267,7 +270,7 @@ def _compare(field: str, recorded: Any, now: Any) -> Iterator[Difference]:
             other = now[index] if index < len(now) else _ABSENT
             yield from _compare(f"{field}.{index}", one, other)
     elif _text(recorded) != _text(now):
-        yield Difference(field, _excerpt(recorded), _excerpt(now))
+        yield Difference(field, *_excerpts(_text(recorded), _text(now)))
 
 
 def _grouped(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -288,6 +291,16 @@ def _text(value: Any) -> str:
 
 def _excerpt(value: Any) -> str:
     return cut(_text(value), EXCERPT_CHARS)
+
+
+def _excerpts(one: str, other: str) -> tuple[str, str]:
+    """Return so much of two different texts that the reader sees the first difference."""
+    shortest = min(len(one), len(other))
+    equal = bisect_left(range(1, shortest + 1), True, key=lambda end: one[:end] != other[:end])
+    if equal < EXCERPT_CHARS - LEAD_CHARS:
+        return cut(one, EXCERPT_CHARS), cut(other, EXCERPT_CHARS)
+    start = equal - LEAD_CHARS
+    return cut(f"…{one[start:]}", EXCERPT_CHARS), cut(f"…{other[start:]}", EXCERPT_CHARS)
 
 
 def _call(request: RecordedRequest) -> str:

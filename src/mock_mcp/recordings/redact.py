@@ -89,6 +89,9 @@ SECRETS = (
 
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<lead>^|[?&])(?P<name>[^=&?#\s<>\"]+)=(?P<value>[^&#\s<>\"]*)")
+_ELEMENT = re.compile(
+    r"(?P<tag><(?:[\w.-]+:)?(?P<name>[\w.-]+)(?:\s[^<>]*)?>)(?P<value>[^<]+)(?=</)"
+)
 _BOUNDARY = re.compile(r";\s*boundary=(?:\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
 _SECRETS = frozenset(map(plain, SECRETS))
 
@@ -234,8 +237,11 @@ class Redaction:
         return self._value(body)
 
     def _text(self, text: str) -> str:
-        """Clean a body without a telling content type: JSON and forms are still recognised."""
-        if text.lstrip()[:1] in ("{", "["):
+        """Clean a body that is text: XML, and JSON and forms without a telling content type."""
+        first = text.lstrip("\ufeff \t\r\n")[:1]
+        if first == "<":
+            text = _ELEMENT.sub(self._element, text)
+        elif first in ("{", "["):
             try:
                 value = msgspec.json.decode(text)
                 cleaned = self._value(value)
@@ -243,6 +249,11 @@ class Redaction:
             except (ValueError, RecursionError):
                 return text
         return self._parameters(text)
+
+    def _element(self, element: re.Match[str]) -> str:
+        """Replace the text of an XML element whose name is that of a secret."""
+        is_shown = element["value"].isspace() or not self._secret(element["name"])
+        return element[0] if is_shown else element["tag"] + PLACEHOLDER
 
     def _part(self, part: Any) -> Any:
         if not isinstance(part, dict):

@@ -159,6 +159,18 @@ def test_a_large_difference_is_cut(test: Test) -> None:
     assert "more" in str(miss)
 
 
+@pytest.mark.parametrize("parts", [5, 5000])
+def test_of_long_values_the_difference_is_shown(test: Test, parts: int) -> None:
+    same = "<part/>" * parts
+    test.record(answered(call(U, body=f"{same}<Tag>one</Tag>{same}")))
+    miss = missed(test, call(U, body=f"{same}<Tag>other</Tag>{same}"))
+    [(field, before, now)] = miss.differences
+    assert field == "body"
+    assert "<Tag>one</Tag>" in before
+    assert "<Tag>other</Tag>" in now
+    assert max(len(before), len(now)) <= 100
+
+
 def test_a_request_body_beside_the_file_is_compared(test: Test) -> None:
     test.record(answered(call(U, body={"text": "x" * 70_000, "n": 1})))
     miss = missed(test, call(U, body={"text": "x" * 70_000, "n": 2}))

@@ -59,6 +59,18 @@ def test_urls(url: str, cleaned: str) -> None:
         (msgspec.UNSET, msgspec.UNSET),
         (None, None),
         ("{", "{"),
+        (
+            '<?xml version="1.0"?>\n<A><Id>7</Id><SecretAccessKey>S3CRET</SecretAccessKey></A>',
+            '<?xml version="1.0"?>\n<A><Id>7</Id><SecretAccessKey>REDACTED</SecretAccessKey></A>',
+        ),
+        (
+            '<a><t:Password x="1">S3C\nRET</t:Password><token> </token><pwd/></a>',
+            '<a><t:Password x="1">REDACTED</t:Password><token> </token><pwd/></a>',
+        ),
+        (
+            '<a href="/?token=S3CRET">x</a><token><b>1</b></token>',
+            '<a href="/?token=REDACTED">x</a><token><b>1</b></token>',
+        ),
     ],
 )
 def test_bodies(body: Any, cleaned: Any) -> None:
