@@ -203,7 +203,8 @@ def test_multi_value_headers_and_cookies(library: type[Session], serve: Any) -> 
     first, second = both(
         library, serve, answer, lambda url: [Call("GET", f"{url}/{n}") for n in (1, 2)]
     )
-    assert [value for name, value in first.headers if name == "x-many"] == ["1", "2"]
+    many = [value for name, value in first.headers if name == "x-many"]
+    assert many == (["1, 2"] if library.name == "httplib2" else ["1", "2"])
     assert first.text == "null"
     if library.keeps_cookies:
         assert first.cookies == {"a": "1", "b": "2"}
@@ -393,6 +394,7 @@ def test_connect_timeout(library: type[Session]) -> None:
         "requests": "requests.exceptions.ConnectTimeout",
         "urllib": "urllib.error.URLError",
         "http.client": "builtins.TimeoutError",
+        "httplib2": "builtins.TimeoutError",
         "urllib3": "urllib3.exceptions.MaxRetryError",
         "niquests": "niquests.exceptions.ConnectTimeout",
         "niquests-async": "niquests.exceptions.ConnectTimeout",

@@ -27,6 +27,7 @@ HOOKS = {
     "socket": "mock_mcp.interceptors.guard",
     "aiohttp": "mock_mcp.interceptors.aiohttp",
     "http.client": "mock_mcp.interceptors.http_client",
+    "httplib2": "mock_mcp.interceptors.httplib2",
     "httpx": "mock_mcp.interceptors.httpx",
     "httpx2": "mock_mcp.interceptors.httpx",
     "niquests": "mock_mcp.interceptors.niquests",

@@ -47,7 +47,7 @@ def patch_connections(
 
     Args:
         plain: The class of HTTP connections.
-        secure: The class of HTTPS connections, derived from ``plain``.
+        secure: The class of HTTPS connections.
         open_socket: Returns the socket that a connection to an origin gets.
         patches: Where the changes are kept.
     """
@@ -103,12 +103,13 @@ def patch_connections(
 
         return putrequest
 
-    for connection in (plain, secure):
-        if connection is not None:
-            patches.replace(connection, "connect", connecting)
-    patches.replace(plain, "putrequest", putting)
+    connections = [plain] if secure is None else [plain, secure]
+    for connection in connections:
+        patches.replace(connection, "connect", connecting)
+        if connection is plain or not issubclass(connection, plain):
+            patches.replace(connection, "putrequest", putting)
     patches.at_undo(disconnect_all)
-    ours = {connection.connect for connection in (plain, secure) if connection is not None}
+    ours = {connection.connect for connection in connections}
 
 
 def forward(

@@ -105,15 +105,16 @@ def check_connection(origins: Sequence[Origin], what: str) -> None:
     assert installation is not None
     if decision is Decision.MOCK:
         reason = (
-            "HTTP to it is mocked, but this connection is not HTTP, or made by a library that "
-            "mock-mcp does not intercept"
+            "HTTP to it is mocked, but this connection is not HTTP (a WebSocket, a database), or "
+            "made by a library that mock-mcp does not intercept. Ask for the answer where the "
+            "code calls that library (request_mock), or add"
         )
     else:
-        reason = f"it is {_REFUSED}"
+        reason = f"it is {_REFUSED}. Add"
     raise _refusal(
         installation,
         what,
-        f"{reason}. Add the host to passthrough= to let it reach the network.",
+        f"{reason} the host to passthrough= to let it reach the network.",
     )
 
 

@@ -6,6 +6,7 @@ __all__ = ["NOT_INTERCEPTED", "TESTED"]
 
 TESTED = {
     "aiohttp": ("3.8", "3.14"),
+    "httplib2": ("0.22", "0.32"),
     "httpx": ("0.27", "0.28"),
     "httpx2": ("2.16", "2.16"),
     "niquests": ("3.5", "3.21"),

@@ -31,6 +31,7 @@ def _optional(name: str) -> Any:
 
 
 aiohttp = _optional("aiohttp")
+httplib2 = _optional("httplib2")
 httpx = _optional("httpx")
 httpx2 = _optional("httpx2")
 niquests = _optional("niquests")
@@ -272,6 +273,13 @@ def _text(response: http.client.HTTPResponse, body: bytes) -> str:
         return ""
 
 
+def _decoded(content_type: str, body: bytes) -> str:
+    try:
+        return body.decode(content_type.partition("charset=")[2] or "utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
 class Urllib(Session):
     name = "urllib"
 
@@ -366,6 +374,49 @@ class HttpClient(Session):
             connection.close()
 
 
+class Httplib2(Session):
+    name = "httplib2"
+    package = httplib2
+    keeps_cookies = False
+    has_proxies = False  # without PySocks
+    connects_first = True
+
+    def __init__(self, proxy: str | None = None) -> None:
+        info = httplib2.proxy_info_from_url(proxy) if proxy else None
+        self.http = httplib2.Http(proxy_info=info)
+        self.http.follow_all_redirects = True
+
+    def fetch(self, call: Call) -> Outcome:
+        body, headers = _plain_body(call)
+        self.http.follow_redirects = call.follow
+        self.http.timeout = call.read_timeout_s
+        for connection in self.http.connections.values():
+            connection.timeout = call.read_timeout_s
+        response, content = self.http.request(call.url, call.method, body, headers)
+        if call.raise_for_status and response.status >= 400:
+            raise httplib2.HttpLib2Error(response.status)
+        history, past = [], response.previous
+        while past is not None:
+            history.insert(0, past.status)
+            past = past.previous
+        return Outcome(
+            response.status,
+            response.reason,
+            [
+                (name.removeprefix("-"), value)  # as it names the encoding of what it decoded
+                for name, value in response.items()
+                if name not in ("status", "content-location")  # its own words
+            ],
+            content,
+            _decoded(response.get("content-type", ""), content),
+            {},
+            history,
+        )
+
+    def close(self) -> None:
+        self.http.close()
+
+
 class Aiohttp(Session):
     name = "aiohttp"
     package = aiohttp
@@ -456,11 +507,7 @@ class Urllib3(Session):
         response.release_conn()
         if call.raise_for_status and response.status >= 400:
             raise urllib3.exceptions.HTTPError(response.status)
-        _, _, charset = response.headers.get("content-type", "").partition("charset=")
-        try:
-            text = "" if call.stream else content.decode(charset or "utf-8")
-        except UnicodeDecodeError:
-            text = ""
+        text = "" if call.stream else _decoded(response.headers.get("content-type", ""), content)
         return Outcome(
             response.status,
             response.reason,
@@ -542,6 +589,7 @@ LIBRARIES: list[type[Session]] = [
     Requests,
     Urllib,
     HttpClient,
+    Httplib2,
     Aiohttp,
     Urllib3,
     Niquests,
