@@ -30,6 +30,7 @@ from mock_mcp.errors import MissingExtra, MockMcpError
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemons
 from mock_mcp.runtime.locks import FileLock
+from mock_mcp.runtime.shield import shielded
 
 if TYPE_CHECKING:
     from mock_mcp.adapter.scripted import ScriptedAssistant
@@ -309,7 +310,7 @@ class _Run:
         Raises:
             MockMcpError: The exit code is not ``code``; None expects none.
         """
-        output, _ = await asyncio.wait_for(asyncio.shield(self.ended), _RUN_S)
+        output, _ = await asyncio.wait_for(shielded(self.ended), _RUN_S)
         text: str = output.decode("utf-8", "replace")
         if code is not None and self._process.returncode != code:
             raise MockMcpError(f"A step of the demo failed:\n{text}")

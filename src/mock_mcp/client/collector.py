@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from mock_mcp.client.encode import encode_request, is_utf8
-from mock_mcp.client.engine import Engine, Settings, is_duration, outlive
+from mock_mcp.client.engine import Engine, Settings, is_duration
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
 from mock_mcp.errors import ClientClosed, ForkedClient, InvalidParams, MockMcpDisabled
+from mock_mcp.runtime.shield import shielded
 from mock_mcp.types import Mock
 
 __all__ = ["BatchMockCollector", "SyncBatchMockCollector"]
@@ -213,7 +214,7 @@ class BatchMockCollector(_Collector):
         """Fail what is pending with `ClientClosed` and disconnect; closing twice is harmless."""
         self._closed = True
         if self._engine is not None:
-            await outlive(self._engine.stop())
+            await shielded(asyncio.wrap_future(self._engine.stop()))
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import uuid
@@ -11,13 +12,14 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
 from mock_mcp.client.encode import is_utf8
-from mock_mcp.client.engine import Engine, Settings, is_duration, outlive
+from mock_mcp.client.engine import Engine, Settings, is_duration
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import environment
 from mock_mcp.runtime.loops import in_asyncio
 from mock_mcp.runtime.project import Project
+from mock_mcp.runtime.shield import shielded
 
 __all__ = ["ConnectOptions", "connect", "connect_sync", "is_enabled"]
 
@@ -67,7 +69,7 @@ class _Connecting:
             )
         engine = Engine(self._settings)
         try:
-            await outlive(engine.start())
+            await shielded(asyncio.wrap_future(engine.start()))
         except BaseException:
             engine.stop()
             raise

@@ -49,7 +49,7 @@ from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import Mock, TestMeta
 from mock_mcp.wire.channel import CloseReason, Heartbeat, encode_message
 
-__all__ = ["Engine", "Settings", "is_duration", "outlive"]
+__all__ = ["Engine", "Settings", "is_duration"]
 
 _URI = parse_uri("ws://mock-mcp/test")
 _RETRY_S = (0.02, 1.0)
@@ -540,13 +540,6 @@ class _Connection:
 def is_duration(value: object) -> bool:
     """Tell whether somebody can wait that many seconds: clocks cannot add any number."""
     return isinstance(value, int | float) and 0 < value <= _LONGEST_S
-
-
-async def outlive(future: concurrent.futures.Future[None]) -> None:
-    """Wait for one of the engine's futures; being cancelled does not cancel it."""
-    waiter = asyncio.wrap_future(future)
-    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.shield(waiter)
 
 
 def _test_meta(settings: Settings) -> TestMeta | None:

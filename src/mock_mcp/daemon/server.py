@@ -35,6 +35,7 @@ from mock_mcp.runtime.ipc import IpcServer, Listener, check_peer, identify, is_l
 from mock_mcp.runtime.launch import refuse_foreign
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project, display_path
+from mock_mcp.runtime.shield import shielded
 from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import DaemonInfo
 from mock_mcp.wire.channel import CloseReason
@@ -171,7 +172,7 @@ class MockMcpDaemon:
         """Stop within ``limits.stop_s`` whatever the peers do, leaving no socket or registry."""
         self.request_stop()
         if self._stopping is not None:
-            await asyncio.shield(self._stopping)
+            await shielded(self._stopping)
 
     async def _stop(self) -> None:
         assert self._housekeeper is not None

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from mock_mcp.real_files import are_faked, on_real_files
+from mock_mcp.runtime.shield import shielded
 
 if TYPE_CHECKING:
     from mock_mcp.client.collector import BatchMockCollector, SyncBatchMockCollector
@@ -60,7 +61,7 @@ class LazyClient:
                 connecting = loop.create_task(asyncio.to_thread(self._connect))
                 self._connecting[loop] = connecting
                 connecting.add_done_callback(lambda _: self._connecting.pop(loop))
-            await asyncio.shield(connecting)
+            await shielded(connecting)
         return self._connect()[1]
 
     def close(self) -> None:

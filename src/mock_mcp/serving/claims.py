@@ -36,6 +36,7 @@ from mock_mcp.errors import (
     VersionMismatch,
 )
 from mock_mcp.limits import Limits
+from mock_mcp.runtime.shield import shielded
 from mock_mcp.serving.router import Daemon, Router
 from mock_mcp.types import Claim, DaemonInfo, Mock, Provided, TestMeta
 from mock_mcp.wire.json import check_depth, encode
@@ -248,7 +249,7 @@ class Claims:
         # give it back if the call was cancelled meanwhile.
         claiming = self._start(self._claim_from(daemon, run_id, lease_ms, batch_id))
         try:
-            return await asyncio.shield(claiming)
+            return await shielded(claiming)
         except asyncio.CancelledError:
             self._start(self._give_back_unseen(claiming))
             raise
@@ -504,7 +505,7 @@ class Claims:
         by a call whose own answer was lost: repeating that call under its token is harmless.
         """
         before = held.requests
-        if not await asyncio.shield(self._start(self._take_again(daemon, held, lease_ms))):
+        if not await shielded(self._start(self._take_again(daemon, held, lease_ms))):
             found = await daemon.client.get_batch(held.batch_id)
             if found.status == "fulfilled" and not isinstance(lost, DaemonUnreachable):
                 held.stop()
