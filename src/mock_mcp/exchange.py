@@ -477,23 +477,29 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def _split_multipart(body: bytes, boundary: str) -> list[dict[str, Any]] | None:
-    """Return the parts of a multipart body (RFC 2046, 7578); None when it is malformed."""
-    delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
-    pieces = (b"\r\n" + body).split(delimiter)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+    """Return the parts of a multipart body (RFC 2046, 7578); None when it is malformed.
+
+    Lines may end as Python's email package, and so Google's API client, writes them: in LF alone.
+    """
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
+    for end in (b"\r\n", b"\n"):
+        pieces = (end + body).split(end + delimiter)
+        if len(pieces) > 1 and pieces[-1].startswith(b"--"):
+            break
+    else:
         return None
     parts = []
     for piece in pieces[1:-1]:
-        head, blank, content = piece.partition(b"\r\n\r\n")
+        head, blank, content = piece.partition(end + end)
         if not blank:
             return None
-        parts.append(_part(head.decode("utf-8", "replace"), content))
+        parts.append(_part(head.decode("utf-8", "replace").split(end.decode()), content))
     return parts
 
 
-def _part(head: str, content: bytes) -> dict[str, Any]:
+def _part(lines: Iterable[str], content: bytes) -> dict[str, Any]:
     fields = {}
-    for line in head.split("\r\n"):
+    for line in lines:
         name, _, value = line.partition(":")
         fields[name.strip().lower()] = value.strip()
     disposition = _parameters(fields.get("content-disposition", ""))

@@ -138,6 +138,19 @@ def test_multipart_body() -> None:
     }
 
 
+def test_multipart_whose_lines_end_as_the_email_package_writes_them() -> None:
+    body = (
+        b'--==1==\nContent-Type: application/json\nMIME-Version: 1.0\n\n{"a": 1}\n'
+        b"--==1==\nContent-Type: a/b\n\none\r\n\ntwo\n--==1==--\n"
+    )
+    assert posted(body, 'multipart/related; boundary="==1=="') == {
+        "$multipart": [
+            {"name": "", "contentType": "application/json", "data": {"a": 1}},
+            {"name": "", "contentType": "a/b", "data": "one\r\n\ntwo"},
+        ]
+    }
+
+
 def test_header_map_joins_nothing() -> None:
     request = HttpRequest("GET", "http://a.test/", (("A", "1"), ("b", "2"), ("a", "3")))
     assert request.header_map() == {"a": ["1", "3"], "b": "2"}
