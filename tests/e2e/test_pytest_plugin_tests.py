@@ -258,6 +258,7 @@ def test_a_forked_child_replays_and_obtains_nothing(tests: PluginProject) -> Non
     refused = tests.run(*EXAMPLE)
     assert refused.outcomes() == {"failed": 1}, refused.text
     assert "assert 7 == 0" in refused.text
+    assert "in a forked child: GET https://api.test/users/1 comes from" in refused.text
     tests.write(code.format(here=True))
     tests.record()
     tests.write(code.format(here=False))

@@ -285,7 +285,7 @@ class Scope:
 
     def blocked(self, error: NetworkBlocked) -> None:
         """Note a refused connection: the code under test may hide it."""
-        self.failures.append(error)
+        self._noted.keep(error)
 
     # -- What the routes of pages ask (mock_mcp.browser.PageExchange) -----------------------------
 
@@ -312,7 +312,7 @@ class Scope:
             f"{type(error).__name__}: {error}"
         )
         failure.__cause__ = error
-        self.failures.append(failure)
+        self._noted.keep(failure)
 
     # -- The end -----------------------------------------------------------------------------
 
@@ -410,8 +410,9 @@ class Scope:
         if self.file is not None and os.getpid() != self._process:  # what it stages is lost
             raise ForkedClient(
                 f"{call.name} comes from a forked child process, whose answers cannot be recorded. "
-                "Record it by making the call in the test's own process (a thread will do): the "
-                "child replays it. Or answer it by hand (add_response)."
+                "Make the call in the test's own process (a thread will do), where it is recorded; "
+                "a child that the test forks then replays it. Or answer it by hand (add_response) "
+                "before the fork."
             )
         if self.settings.source == "example":
             return self._accept(call, self._sample(call))
