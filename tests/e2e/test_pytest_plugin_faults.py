@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mock_mcp.cli import main
 from mock_mcp.control.client import DaemonClient
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import find_daemon
@@ -79,6 +80,16 @@ def test_what_the_code_swallows_fails_the_test(tests: PluginProject, what: str, 
     assert result.outcomes() == failed, result.text
     assert message in result.text
     assert all(place.startswith("test_app.py:") for place in frames(result.text)), result.text
+
+
+def test_a_replay_needs_no_place_to_write_to(
+    tests: PluginProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests.write(ONE)
+    tests.record()
+    monkeypatch.setenv("MOCK_MCP_CACHE_DIR", str(tests.path / "openapi.json"))
+    assert tests.run().outcomes() == {"passed": 1}
+    assert main(["check", "--project-root", str(tests.path)]) == 0
 
 
 def test_what_was_swallowed_is_shown_beside_the_failure_it_caused(tests: PluginProject) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from mock_mcp.cli import add_project_root
 from mock_mcp.cli.terminal import printable_lines
 from mock_mcp.recordings.check import Drifted, Report, check_recordings, shown
-from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.cache import contract_cache
 from mock_mcp.runtime.project import Project
 from mock_mcp.types import Violation
 from mock_mcp.words import counted
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the recordings; 1 when one does not fit, cannot be read, or is nobody's."""
     project = Project.resolve(options.project_root)
-    cache_dir = CacheDirectory().contracts()
+    cache_dir = contract_cache()
     report = check_recordings(project.root, options.paths, cache_dir=cache_dir)
     text = _json(report, project) if options.json else printable_lines("\n".join(_text(report)))
     print(text)

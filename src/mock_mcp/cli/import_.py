@@ -24,7 +24,7 @@ from mock_mcp.recordings.marks import TestSource
 from mock_mcp.recordings.paths import DIRECTORY, Place, locate, names_of
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile
-from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.cache import contract_cache
 from mock_mcp.runtime.project import Project
 from mock_mcp.words import counted
 
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     if place is not None and place.path.exists() and not options.replace:
         raise ConfigurationError(f"{place.path} is there already; --replace writes it anew.")
     project = Project.resolve(options.project_root, place and _above(place.path))
-    check = ContractCheck(ProjectContracts(project.root, cache_dir=CacheDirectory().contracts()))
+    check = ContractCheck(ProjectContracts(project.root, cache_dir=contract_cache()))
     redaction = Redaction(
         names=_setting(project.root, "redact"),
         response_headers=_setting(project.root, "response_headers"),

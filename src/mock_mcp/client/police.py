@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mock_mcp.errors import ConfigurationError, ContractViolation, ContractWarning
-from mock_mcp.runtime.cache import CacheDirectory
+from mock_mcp.runtime.cache import contract_cache
 from mock_mcp.runtime.project import Project, display_path, mentions_contracts
 from mock_mcp.types import Violation
 
@@ -128,8 +128,8 @@ class Police:
         if self._contracts is None:
             from mock_mcp.contract.project import ProjectContracts
 
-            cache = CacheDirectory(self._cache_dir)
-            self._contracts = ProjectContracts(self._project.root, cache_dir=cache.contracts())
+            cache_dir = contract_cache(self._cache_dir)
+            self._contracts = ProjectContracts(self._project.root, cache_dir=cache_dir)
         return self._contracts
 
     def _document(self, entry: OpenApi) -> dict[str, str]:

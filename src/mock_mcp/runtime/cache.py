@@ -29,6 +29,7 @@ __all__ = [
     "EXHAUSTED",
     "SOCKET_PATH_BYTES",
     "CacheDirectory",
+    "contract_cache",
     "default_cache_dir",
     "environment",
 ]
@@ -90,6 +91,20 @@ def _home() -> Path:
     import pwd
 
     return Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def contract_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the private directory of parsed contract documents; None where none can be had.
+
+    It only saves time: a replay needs nothing of the machine, such as a home to write to.
+
+    Args:
+        cache_dir: The directory that holds ``mock-mcp/``; `default_cache_dir` when None.
+    """
+    try:
+        return CacheDirectory(cache_dir).contracts()
+    except (ConfigurationError, InsecurePath):
+        return None
 
 
 class CacheDirectory:

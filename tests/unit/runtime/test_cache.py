@@ -16,6 +16,7 @@ from mock_mcp.errors import ConfigurationError, InsecurePath
 from mock_mcp.runtime.cache import (
     SOCKET_PATH_BYTES,
     CacheDirectory,
+    contract_cache,
     default_cache_dir,
     environment,
 )
@@ -270,3 +271,12 @@ class TestSocketPath:
             base = short_dir / ("b" * (size - rest - len(os.fsencode(short_dir)) - 1))
             path = CacheDirectory(base).ipc_path(ID)
             assert (path == str(base / "mock-mcp" / f"{ID}.sock")) is (size == SOCKET_PATH_BYTES)
+
+
+def test_parsed_contracts_are_kept_where_that_can_be_done_in_private(tmp_path: Path) -> None:
+    assert contract_cache(tmp_path) == tmp_path / "mock-mcp" / "contracts"
+    (tmp_path / "file").touch()
+    assert contract_cache(tmp_path / "file") is None
+    (tmp_path / "trap").mkdir()
+    (tmp_path / "trap" / "mock-mcp").symlink_to(tmp_path)
+    assert contract_cache(tmp_path / "trap") is None
