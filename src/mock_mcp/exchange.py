@@ -24,6 +24,7 @@ import msgspec
 from mock_mcp.errors import ConfigurationError, LimitExceeded, MockMcpError
 from mock_mcp.limits import LIVE_BODY_BYTES
 from mock_mcp.media_types import base_type, is_json
+from mock_mcp.sequential import exact_items, is_sequential, join, split
 
 __all__ = [
     "Decision",
@@ -431,10 +432,16 @@ def _charset(content_type: str) -> str:
     return name
 
 
-def decode_body(body: bytes, content_type: str | None) -> Any:
+def decode_body(body: bytes, content_type: str | None, *, exact: bool = False) -> Any:
     """Return a body in the forms of DESIGN section 6; None when it is empty.
 
     A body that is not what its content type says falls back to text, then to ``$base64``.
+
+    Args:
+        body: The bytes.
+        content_type: What they are.
+        exact: Whether the items of a sequential body must give back these very bytes. Otherwise
+            they are what the body means.
     """
     if not body:
         return None
@@ -456,7 +463,10 @@ def decode_body(body: bytes, content_type: str | None) -> Any:
         parts = _split_multipart(body, boundary) if boundary else None
         if parts is not None:
             return {"$multipart": parts}
-    return _text_or_base64(body, content_type)
+    text = _text_or_base64(body, content_type)
+    if isinstance(text, str) and is_sequential(kind):
+        return (exact_items(text, kind) if exact else split(text, kind)) or text
+    return text
 
 
 def _text_or_base64(body: bytes, content_type: str) -> str | dict[str, str]:
@@ -541,12 +551,18 @@ def _encode(data: Any, content_type: str | None, media_type: str | None) -> tupl
         return _encode_text(data, kind), kind
     if data is None and not is_json(kind):
         return b"", kind
+    if isinstance(data, list) and is_sequential(kind):
+        return _written(lambda: join(data, kind).encode()), kind
     return _encode_json(data), kind
 
 
 def _encode_json(data: Any) -> bytes:
+    return _written(lambda: msgspec.json.encode(data))
+
+
+def _written(write: Callable[[], bytes]) -> bytes:
     try:
-        return msgspec.json.encode(data)
+        return write()
     except (TypeError, ValueError, RecursionError) as exc:
         raise UnusableMock(f"The mock's data cannot be written as JSON: {exc}.") from exc
 

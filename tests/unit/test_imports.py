@@ -22,7 +22,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 LAYERS = (
     (
         *("_version", "clock", "errors", "types", "limits", "media_types", "real_files"),
-        *("settings_table", "words"),
+        *("sequential", "settings_table", "words"),
     ),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),
@@ -34,6 +34,7 @@ LAYERS = (
     ("pytest_plugin", "cli"),
 )
 SIBLINGS = {
+    "sequential": {"media_types"},
     "settings_table": {"errors"},
     "types": {"errors"},
     "errors": {"types"},  # for annotations only

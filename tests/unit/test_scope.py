@@ -94,6 +94,25 @@ def test_a_block_is_recorded_and_replayed(file: Path) -> None:
     assert [call.source for call in mocks.calls] == ["recording"]
 
 
+def test_a_stream_is_recorded_as_its_items_and_replays_byte_for_byte(
+    file: Path, document: Path
+) -> None:
+    media = {"application/json": {"schema": SCHEMA}, "application/x-ndjson": {"schema": SCHEMA}}
+    contract = json.loads(document.read_text())
+    contract["paths"]["/users/1"]["get"]["responses"]["200"]["content"] = media
+    document.write_text(json.dumps(contract))
+    asked = {"accept": "application/x-ndjson"}
+    with mock_mcp.intercept("buy", file=file, mode="once", source="example") as mocks:
+        first = httpx.get(USERS, headers=asked)
+        items = mocks.request_mock(USERS, headers=asked).data
+    assert [json.loads(line) for line in first.text.splitlines()] == items
+    recording = json.loads((file.parent / "__mocks__/checkout/buy.json").read_text())
+    assert recording["interactions"][0]["response"]["body"] == items
+    with mock_mcp.intercept("buy", file=file) as mocks:
+        assert httpx.get(USERS, headers=asked).content == first.content
+        assert mocks.request_mock(USERS, headers=asked).data == items
+
+
 def test_a_recorded_answer_without_a_body_replays_without_one(file: Path) -> None:
     recording = file.parent / "__mocks__/checkout/empty.json"
     recording.parent.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 A JSON media type is a JSON value; text is a string; a form is ``{"$form": {name: value | list}}``;
 multipart is ``{"$multipart": [{"name", "data" | "$base64", "filename"?, "contentType"?}, …]}``;
-binary is ``{"$base64": "…"}``.
+binary is ``{"$base64": "…"}``. Server-sent events and JSON lines are text, or a list of items.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from mock_mcp.contract.operation import FORM
 from mock_mcp.media_types import base_type, is_json
+from mock_mcp.sequential import is_sequential
 
 __all__ = ["BodyShape", "form_pairs", "header", "media_type_of", "multipart_fields", "shape_error"]
 
@@ -55,6 +56,10 @@ def shape_error(media_type: str, body: Any) -> BodyShape | None:
         return '{"$multipart": [parts]}', f"For {kind} send {part}."
     if isinstance(body, str):
         return None
+    if is_sequential(kind):
+        if isinstance(body, list):
+            return None
+        return "a list of its items, or text", f"For {kind} send a list, one item for each value."
     if _is_wrapped(body, "$base64", str):
         if _is_base64(body["$base64"]):
             return None

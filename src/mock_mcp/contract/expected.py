@@ -13,17 +13,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from mock_mcp.contract.agree import agree
 from mock_mcp.contract.binary import binary_sample
-from mock_mcp.contract.events import EVENT_STREAM, as_events, describes_events
+from mock_mcp.contract.bodies import header as header_of
 from mock_mcp.contract.gate import Contracts, Source, asks_for
+from mock_mcp.contract.items import DONE, Scope, described
 from mock_mcp.contract.last_page import end_pages
 from mock_mcp.contract.operation import JSON, Media, Operation, Parameter, ResponseContract
-from mock_mcp.contract.request import read_parameter
+from mock_mcp.contract.request import asks_to_stream, read_parameter
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
+from mock_mcp.contract.stream import Stream
 from mock_mcp.errors import InvalidParams
-from mock_mcp.media_types import base_type, is_json
+from mock_mcp.media_types import is_json
+from mock_mcp.sequential import EVENT_STREAM, is_sequential, join
 from mock_mcp.types import Mock
 
 __all__ = ["Expected", "expected", "sample_mock"]
@@ -41,6 +46,8 @@ class Expected:
         media_type: The media type of the body; None when there is no body.
         compiled: The body's schema; None when nothing is declared.
         given_examples: The document's examples, valid or not.
+        scope: What the schema describes of a body that is a sequence of items, such as
+            server-sent events; None where it describes the body.
     """
 
     operation: str | None
@@ -50,24 +57,28 @@ class Expected:
     media_type: str | None
     compiled: CompiledSchema | None
     given_examples: tuple[Any, ...] = ()
+    scope: Scope | None = None
 
     @property
     def schema(self) -> dict[str, Any] | None:
         """The body's closed JSON Schema."""
         return None if self.compiled is None else self.compiled.schema
 
-    @property
-    def is_events(self) -> bool:
-        """Whether the body is server-sent events, each of which the schema describes."""
-        return self.media_type is not None and describes_events(self.media_type, self.compiled)
+    @cached_property
+    def stream(self) -> Stream | None:
+        """What is said of the body if it is a sequence of items, each of which is judged."""
+        if self.media_type is None or self.compiled is None or self.scope is None:
+            return None
+        return Stream(self.media_type, self.compiled, self.scope, self.given_examples)
 
     @cached_property
     def examples(self) -> tuple[Any, ...]:
-        """The examples that are valid; many published ones are not."""
+        """The examples that satisfy the schema; many published ones do not."""
         compiled = self.compiled
         if compiled is None:
             return ()
-        return tuple(value for value in self.given_examples if compiled.is_valid(value))
+        given = self.given_examples if self.stream is None else self.stream.shown()
+        return tuple(value for value in given if compiled.is_valid(value))
 
 
 def expected(
@@ -96,7 +107,10 @@ def expected(
         if status is not None and not 200 <= status <= 299:
             raise InvalidParams(f"Only successful answers have a schema, not those with {status}.")
         compiled = contracts.schemas.get(source.document, source.schema, "response")
-        return Expected(None, None, status or 200, (), JSON, compiled)
+        media_type = _type_of_lone(request)
+        scope = described(media_type, compiled)
+        kind = JSON if scope is None else media_type
+        return Expected(None, None, status or 200, (), kind, compiled, scope=scope)
     return None
 
 
@@ -130,11 +144,17 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     headers = {} if response is None else _required_headers(contracts, response, seed)
     data: Any = None
     if wanted.media_type is not None and request["method"].upper() != "HEAD":
-        kind, data = _body(wanted, wanted.media_type, seed)
-        if wanted.compiled is not None and match is not None:
-            agree(data, request, match, wanted.compiled.is_valid)
-        if wanted.is_events:
-            data = as_events(data)
+        if wanted.stream is not None:
+            kind = wanted.media_type
+            ends = match is not None and _ends(contracts, match.operation)
+            items = wanted.stream.sample(seed, ends=ends)
+            if match is not None:
+                wanted.stream.agree(items, request, match)
+            data = join(items, kind)
+        else:
+            kind, data = _body(wanted, wanted.media_type, seed)
+            if wanted.compiled is not None and match is not None:
+                agree(data, request, match, wanted.compiled.is_valid)
         if not is_json(kind) and "*" not in kind:
             headers["content-type"] = kind
     status = None if wanted.status == 200 else wanted.status
@@ -159,6 +179,14 @@ def _body(wanted: Expected, media_type: str, seed: str) -> tuple[str, Any]:
     data = copy.deepcopy(data)  # it may be an example of the document
     end_pages(data, is_valid)
     return media_type, data
+
+
+def _ends(contracts: Contracts, operation: Operation) -> bool:
+    """Say whether an operation tells that ``[DONE]`` ends its streams."""
+    schemas = [media.schema for media in operation.request_media if media.schema is not None]
+    get = contracts.schemas.get
+    told = [get(operation.document, schema, "request").schema for schema in schemas]
+    return DONE.encode() in msgspec.json.encode([operation.node, told])
 
 
 def _required_headers(
@@ -200,17 +228,26 @@ def _as_text(value: Any, header: Parameter) -> str:
 
 
 def _media_for(response: ResponseContract, request: Mapping[str, Any]) -> Media | None:
-    """Return the media to answer with: server-sent events where the request asks for them."""
-    events = next(
-        (media for media in response.media if base_type(media.name) == EVENT_STREAM), None
-    )
-    if events is None or response.preferred is None:
-        return response.preferred
-    body = request.get("body")
-    if isinstance(body, Mapping) and body.get("stream") is True:  # whatever is accepted
-        return events
-    accepts_other = asks_for(request, response.preferred.name)
-    return events if asks_for(request, EVENT_STREAM) and not accepts_other else response.preferred
+    """Return the media to answer with: a stream where the request asks for one."""
+    preferred = response.preferred
+    streams = [media for media in response.media if is_sequential(media.name)]
+    if not streams or preferred is None:
+        return preferred
+    accepted = next((media for media in streams if asks_for(request, media.name)), None)
+    if asks_to_stream(request):  # whatever is accepted
+        return accepted or streams[0]
+    return preferred if accepted is None or asks_for(request, preferred.name) else accepted
+
+
+def _type_of_lone(request: Mapping[str, Any]) -> str:
+    """Return the media type to answer with where only a schema is known."""
+    headers = request.get("headers")
+    accept = header_of(headers, "accept") if isinstance(headers, Mapping) else None
+    accepted = [part.partition(";")[0].strip() for part in (accept or "").split(",")]
+    stream = next((kind for kind in accepted if is_sequential(kind)), None)
+    if asks_to_stream(request):
+        return stream or EVENT_STREAM
+    return JSON if stream is None or asks_for(request, JSON) else stream
 
 
 def _of_operation(
@@ -244,4 +281,5 @@ def _of_operation(
         media.name,
         compiled,
         response.examples_of(media),
+        described(media.name, compiled, is_item_schema=media.is_item_schema),
     )

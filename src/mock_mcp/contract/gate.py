@@ -35,8 +35,8 @@ from mock_mcp.contract.document import (
     load_schema_file,
 )
 from mock_mcp.contract.errors import ContractDocumentError, NoOperation
-from mock_mcp.contract.events import describes_events, event_violations, has_events
 from mock_mcp.contract.finder import Finder, Match
+from mock_mcp.contract.items import Scope, as_text, described, has_items, item_violations
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
 from mock_mcp.contract.operation import JSON, Media, ResponseContract
 from mock_mcp.contract.request import read_parameter, violations_of_request
@@ -324,10 +324,11 @@ class Contracts:
             return Verdict(checked=False, unchecked_reason=reason)
         compiled = self.schemas.get(document, place, "response")
         media_type = media_type_of(mock.headers) or JSON
-        found = tuple(_body_violations(mock, media_type, compiled))
-        if _judged(mock.data, media_type, compiled):
-            found = limited(found, mock.request_id)
+        found = _judge(mock, media_type, compiled, described(media_type, compiled))
+        if found is not None:
+            found = limited(tuple(found), mock.request_id)
             return Verdict(True, found, None, compiled.fingerprint, notes=compiled.ignored)
+        found = tuple(_body_violations(mock, media_type, compiled))
         if isinstance(mock.data, str) and compiled.is_valid(mock.data):
             return Verdict(True, (), None, compiled.fingerprint, notes=compiled.ignored)
         if not found or "string" not in compiled.kinds:
@@ -361,17 +362,10 @@ class Contracts:
         document = operation.document
         compiled = self._schema_for(document, media)
         media_type = content_type or (JSON if self._means_json(document, media) else media.name)
-        if compiled is not None and _judged(mock.data, media_type, compiled):
-            if not (is_json(media_type) and compiled.is_valid(mock.data)):
-                found += _body_violations(mock, media_type, compiled)
-            judge = f"{media.name} {compiled.fingerprint}"
-            return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
-        if (
-            compiled is not None
-            and describes_events(media_type, compiled)
-            and has_events(mock.data)
-        ):
-            found += event_violations(mock.data, compiled, request_id=mock.request_id)
+        scope = described(media_type, compiled, is_item_schema=media.is_item_schema)
+        told = None if compiled is None else _judge(mock, media_type, compiled, scope)
+        if compiled is not None and told is not None:
+            found += told
             judge = f"{media.name} {compiled.fingerprint}"
             return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
         judged = next((m for m in response.media if self._means_json(document, m)), None)
@@ -602,6 +596,23 @@ def _no_operation(
         bounded(str(actual)),
         "; ".join(bounded(text, 400) for text in (str(error), *skipped)),
     )
+
+
+def _judge(
+    mock: Mock, media_type: str, compiled: CompiledSchema, scope: Scope | None
+) -> Iterable[Violation] | None:
+    """Return what a schema says of a body, None where it does not judge it."""
+    if scope is not None:
+        if not has_items(mock.data, media_type):
+            return None
+        return item_violations(mock.data, media_type, compiled, scope, request_id=mock.request_id)
+    if "string" in compiled.kinds:
+        mock = msgspec.structs.replace(mock, data=as_text(mock.data, media_type))
+    if not _judged(mock.data, media_type, compiled):
+        return None
+    if is_json(media_type) and compiled.is_valid(mock.data):
+        return ()
+    return _body_violations(mock, media_type, compiled)
 
 
 def _judged(body: Any, media_type: str, compiled: CompiledSchema) -> bool:

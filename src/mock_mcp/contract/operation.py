@@ -12,6 +12,7 @@ from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.media_types import base_type, is_json
+from mock_mcp.sequential import is_event_stream, is_sequential
 
 __all__ = [
     "JSON",
@@ -26,15 +27,22 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
+_MAX_UNIONS = 8
+"""Nesting of alternatives that are looked into for the data of an event."""
+
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One media type of a body: its name as declared; where it, and its schema if any, stand."""
+    """One media type of a body: its name as declared; where it, and its schema if any, stand.
+
+    ``is_item_schema`` is set where the schema is OpenAPI 3.2's ``itemSchema``: that of each item.
+    """
 
     name: str
     place: Place
     node: Mapping[str, Any]
     schema: Place | None
+    is_item_schema: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,12 +364,54 @@ def _media(document: Document, place: Place, node: Mapping[str, Any]) -> tuple[M
     found = []
     for name, value in content.items() if isinstance(content, dict) else ():
         at, media = document.deref(place.child("content", name), value)
-        if isinstance(media, dict):
+        if isinstance(media, dict) and "itemSchema" in media and is_sequential(name):
+            found.append(Media(name, at, media, _item_schema(document, name, at, media), True))
+        elif isinstance(media, dict):
             schema = at.child("schema") if "schema" in media else None
             found.append(Media(name, at, media, schema))
         else:
             document.note(at, "is not a media type object", "ignored")
     return tuple(found)
+
+
+def _item_schema(document: Document, name: str, at: Place, media: Mapping[str, Any]) -> Place:
+    place = at.child("itemSchema")
+    if is_event_stream(name):
+        node = media["itemSchema"]
+        event = _with_json_data(document, place, node)
+        if event is not node:
+            return document.attach(f"{place}", event)
+    return place
+
+
+def _with_json_data(document: Document, place: Place, node: Any, depth: int = 0) -> Any:
+    """Return the schema of an event with that of the JSON in its data in place of the text's.
+
+    OpenAPI 3.2 describes an event with its data as text, and the JSON in it by ``contentSchema``.
+    A schema that says nothing of JSON comes back itself.
+    """
+    place, schema = document.deref(place, node)
+    if not isinstance(schema, dict) or place.file is not document.place.file or depth > _MAX_UNIONS:
+        return node  # what stands in another file is read from there
+    changed: dict[str, Any] = {}
+    for key in ("oneOf", "anyOf"):
+        parts = schema.get(key)
+        if isinstance(parts, list):
+            at = place.child(key)
+            read = [
+                _with_json_data(document, at.child(i), part, depth + 1)
+                for i, part in enumerate(parts)
+            ]
+            if any(new is not old for new, old in zip(read, parts, strict=True)):
+                changed[key] = read
+    properties = schema.get("properties")
+    data = properties.get("data") if isinstance(properties, dict) else None
+    if isinstance(properties, dict) and isinstance(data, dict):
+        if "contentSchema" in data:
+            changed["properties"] = {**properties, "data": data["contentSchema"]}
+        elif changed:  # text, whichever alternative it is
+            changed["properties"] = {**properties, "data": _without(data, frozenset(("type",)))}
+    return {**schema, **changed} if changed else node
 
 
 def _examples(document: Document, media: Media) -> Iterator[Any]:

@@ -10,17 +10,19 @@ from mock_mcp.contract.bodies import form_pairs, header, media_type_of, multipar
 from mock_mcp.contract.coerce import coerce, fields_of, nest, read_json, read_text
 from mock_mcp.contract.document import Place
 from mock_mcp.contract.finder import Match
+from mock_mcp.contract.items import as_text, described, item_violations
 from mock_mcp.contract.operation import FORM, MULTIPART, Media, Operation, Parameter, pick_media
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache
 from mock_mcp.contract.violations import bounded, explain
 from mock_mcp.media_types import base_type, is_json
 from mock_mcp.types import Violation
 
-__all__ = ["read_parameter", "violations_of_request"]
+__all__ = ["asks_to_stream", "read_parameter", "violations_of_request"]
 
 _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
 _EXPLODED = {"label": ".", "matrix": ";"}
 _UNCHECKED_HEADERS = frozenset(("accept", "authorization", "content-type"))
+_TRUE = ("true", "True", "1", True)
 _ABSENT = object()
 
 
@@ -168,6 +170,10 @@ class _RequestChecker:
         compiled = self._compile(media.schema)
         if compiled is not None:
             kind = base_type(content_type or media.name)
+            scope = described(kind, compiled, is_item_schema=media.is_item_schema)
+            if scope is not None and isinstance(body, str | list):
+                yield from item_violations(body, kind, compiled, scope, request_id=self._id)
+                return
             value = _body_value(body, kind, media, compiled)
             if value is not _ABSENT:
                 yield from explain(compiled, value, request_id=self._id, prefix="/body")
@@ -183,6 +189,23 @@ class _RequestChecker:
         self, pointer: str, keyword: str, expected: str, actual: str, hint: str
     ) -> Violation:
         return Violation(self._id, pointer, keyword, expected, bounded(actual), hint)
+
+
+def asks_to_stream(request: Mapping[str, Any]) -> bool:
+    """Say whether a call wants its answer as a stream: by ``stream`` in its body or its query."""
+    body = request.get("body")
+    body = read_json(body) if isinstance(body, str) else body
+    fields: list[tuple[str, Any]] = []
+    if isinstance(body, dict):
+        form, parts = body.get("$form"), body.get("$multipart")
+        if isinstance(form, dict):
+            fields = form_pairs(form)
+        elif isinstance(parts, list):
+            fields = multipart_fields([part for part in parts if isinstance(part, dict)])
+        elif body.get("stream") is True:
+            return True
+    fields += parse_qsl(request["endpoint"].partition("#")[0].partition("?")[2])
+    return any(name == "stream" and value in _TRUE for name, value in fields)
 
 
 def _guess(body: Any, declared: tuple[Media, ...]) -> str | None:
@@ -209,6 +232,7 @@ def _body_value(body: Any, kind: str, media: Media, compiled: CompiledSchema) ->
             return _ABSENT
         return coerce(nest(_encoded(pairs, media), compiled.schema), compiled.schema)
     if not is_json(kind):
+        body = as_text(body, kind)
         return body if isinstance(body, str) and "string" in compiled.kinds else _ABSENT
     if isinstance(body, str) and not compiled.is_valid(body):
         return read_json(body)  # a client that sends the body as it went out

@@ -54,6 +54,7 @@ from mock_mcp.recordings.format import (
     Recording,
 )
 from mock_mcp.recordings.redact import PLACEHOLDER, is_secret
+from mock_mcp.sequential import is_sequential
 from mock_mcp.wire.json import decode, encode
 
 __all__ = ["BASE_URL", "from_wiremock", "in_answering_order", "to_wiremock"]
@@ -199,6 +200,8 @@ def _request(asked: RecordedRequest) -> dict[str, Any]:
         request["bodyPatterns"] = [{"binaryEqualTo": body["$base64"]}]
     elif isinstance(body, str) and not is_json(content_type):
         request["bodyPatterns"] = [{"equalTo": body}]
+    elif isinstance(body, list) and is_sequential(content_type):
+        request["bodyPatterns"] = [{"equalTo": wire_request(asked).body.decode()}]
     else:
         request["bodyPatterns"] = [_json_pattern(body)]
     return request

@@ -21,6 +21,7 @@ from mock_mcp.errors import LimitExceeded
 from mock_mcp.exchange import HttpRequest, HttpResponse, UnusableMock, decode_body
 from mock_mcp.media_types import base_type, is_json
 from mock_mcp.recordings.format import Headers, RecordedRequest, RecordedResponse
+from mock_mcp.sequential import is_sequential
 from mock_mcp.wire.json import check_depth
 
 __all__ = [
@@ -277,7 +278,7 @@ def recorded_response(
     body: Any = msgspec.UNSET
     if content and request.method != "HEAD" and status not in _NO_BODY:
         declared = header(headers, "content-type")
-        body = _value(content, declared or content_type)
+        body = _value(content, declared or content_type, exact=True)
         if declared is None and not _is_plain_json(content, content_type, body):
             content_type = content_type or _guess(body)
             headers = {**headers, "content-type": content_type}
@@ -378,10 +379,11 @@ def _with_boundary(framed: HttpResponse) -> str:
 # -- Values -----------------------------------------------------------------------------------
 
 
-def _value(content: bytes | str, content_type: str | None) -> Any:
+def _value(content: bytes | str, content_type: str | None, *, exact: bool = False) -> Any:
     """Return a body in the forms of DESIGN section 6."""
     data = content.encode() if isinstance(content, str) else content
-    if is_json(content_type) or data.lstrip()[:1] in (b"{", b"["):  # cleaned as JSON in any case
+    may_be_json = is_json(content_type) or is_sequential(content_type)
+    if may_be_json or data.lstrip()[:1] in (b"{", b"["):  # cleaned as JSON in any case
         try:
             check_depth(data, MAX_DEPTH)
         except LimitExceeded:
@@ -390,12 +392,13 @@ def _value(content: bytes | str, content_type: str | None) -> Any:
         if "\0" in content:
             return {"$base64": base64.b64encode(data).decode()}
         return content
-    return decode_body(data, content_type)
+    return decode_body(data, content_type, exact=exact)
 
 
 def _is_structured(content_type: str | None) -> bool:
     kind = base_type(content_type)
-    return is_json(kind) or _is_multipart(kind) or kind == "application/x-www-form-urlencoded"
+    is_form = kind == "application/x-www-form-urlencoded"
+    return is_form or is_json(kind) or _is_multipart(kind) or is_sequential(kind)
 
 
 def _is_text_of(content: bytes | str, body: str) -> bool:

@@ -27,6 +27,7 @@ from mock_mcp.recordings.format import (
     RecordedRequest,
     RecordedResponse,
 )
+from mock_mcp.sequential import is_event, is_sequential, join, split
 from mock_mcp.wire.json import encode
 from mock_mcp.words import plain
 
@@ -145,7 +146,7 @@ class Redaction:
             request.method.upper(),
             self.url(request.url),
             self._headers(request.headers, self._request_headers),
-            self._body(request.body),
+            self._body(request.body, request.headers),
         )
 
     def interaction(
@@ -170,7 +171,7 @@ class Redaction:
         return msgspec.structs.replace(
             response,
             headers=self._headers(response.headers, allowed),
-            body=self._body(response.body),
+            body=self._body(response.body, response.headers),
         )
 
     def _secret(self, name: str) -> bool:
@@ -225,9 +226,11 @@ class Redaction:
 
     # -- Bodies -------------------------------------------------------------------------------
 
-    def _body(self, body: Any) -> Any:
+    def _body(self, body: Any, headers: Headers) -> Any:
         if body is msgspec.UNSET or not self._secrets:
             return body
+        if isinstance(body, str | list) and is_sequential(kind := _content_type(headers)):
+            return self._items(body, kind)
         if isinstance(body, str):
             return self._text(body)
         if isinstance(body, dict) and len(body) == 1:
@@ -255,6 +258,26 @@ class Redaction:
         is_shown = element["value"].isspace() or not self._secret(element["name"])
         return element[0] if is_shown else element["tag"] + PLACEHOLDER
 
+    def _items(self, body: str | list[Any], kind: str) -> str | list[Any]:
+        """Clean a sequential body: the same object when it has no secrets."""
+        cleaned: list[Any] = []
+        is_clean = True
+        for item in split(body, kind) if isinstance(body, str) else body:
+            parts = split(item, kind) if isinstance(item, str) else [item]
+            values = [self._item(part) for part in parts]
+            is_clean = is_clean and values == parts
+            cleaned += [item] if values == parts else values
+        if is_clean:
+            return body
+        return join(cleaned, kind) if isinstance(body, str) else cleaned
+
+    def _item(self, item: Any) -> Any:
+        if isinstance(item, str):
+            return self._text(item)
+        if is_event(item) and isinstance(data := item["data"], str):
+            return {**item, "data": self._text(data)}
+        return self._value(item)
+
     def _part(self, part: Any) -> Any:
         if not isinstance(part, dict):
             return part
@@ -277,6 +300,11 @@ class Redaction:
             }
             return fields if any(map(_differs, fields.values(), value.values())) else value
         return value
+
+
+def _content_type(headers: Headers) -> str:
+    found = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    return found if isinstance(found, str) else found[0]
 
 
 def _crumbled(pair: str) -> str:

@@ -33,10 +33,13 @@ from mock_mcp.contract.condense import (
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.expected import Expected, expected
 from mock_mcp.contract.gate import Contracts, Mode, Source, contract_mode
+from mock_mcp.contract.items import Scope
 from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.errors import ConfigurationError, InvalidParams, MissingExtra, MockMcpError
+from mock_mcp.media_types import base_type
 from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.project import Project, compute_project_id
+from mock_mcp.sequential import is_event_stream
 from mock_mcp.serving.text import dump
 from mock_mcp.types import DaemonInfo, Violation
 from mock_mcp.words import cut
@@ -92,14 +95,24 @@ class _Contract:
             head["body"] = "none is declared"
         else:
             head["mediaType"] = wanted.media_type
-            if wanted.is_events:
-                head["body"] = (
-                    "a text of server-sent events, with the header content-type: "
-                    "text/event-stream; the schema is that of the JSON in each one's data"
-                )
+            if wanted.scope is not None:
+                head["body"] = _as_stream(wanted.media_type, wanted.scope)
             if wanted.compiled is None:
                 head["body"] = "no schema is declared: it is not checked"
         return head
+
+
+def _as_stream(media_type: str, scope: Scope) -> str:
+    """Return how a sequential body is given, and what its schema is the schema of."""
+    kind = base_type(media_type)
+    if not is_event_stream(kind):
+        each = "the list" if scope == "list" else "each item"
+        return f"a list of its items, with the header content-type: {kind}; the schema is of {each}"
+    each = {"item": "each data", "event": "each event", "list": "the list"}[scope]
+    return (
+        f'a list of its events, {{"event"?: name, "data": JSON value or text}}, with the header '
+        f"content-type: {kind}; the schema is of {each}"
+    )
 
 
 @dataclass(slots=True)
@@ -149,7 +162,10 @@ class BatchContracts:
         inlined = {
             name
             for name, contract in contracts.items()
-            if inline and contract.own is not None and len(dump(contract.own)) <= self._budget
+            if inline
+            and contract.own is not None
+            and contract.wanted.scope is None  # else it must be said what it is the schema of
+            and len(dump(contract.own)) <= self._budget
         }
         views = _views(
             [contract for name, contract in contracts.items() if name not in inlined],
@@ -294,11 +310,11 @@ class ContractReader:
             if source.reason is not None:
                 return _Said(unchecked=_one_line(source.reason, REASON_CHARS))
             is_head = request["method"].upper() == "HEAD"
-            key = (_key(source), is_head)
+            wanted = expected(contracts, request, source=source)
+            assert wanted is not None
+            key = (_key(source), is_head, wanted.media_type)
             contract = known.get(key)
             if contract is None:
-                wanted = expected(contracts, request)
-                assert wanted is not None
                 has_body = not is_head and wanted.status not in (204, 205, 304)
                 contract = _Contract(f"c{len(known) + 1}", wanted, has_body, _own(source))
                 known[key] = contract

@@ -314,7 +314,7 @@ GOOD_EVENT = 'data: {"id": 1}\n\n'
     [
         ({**JSON_AND, **EVENTS}, GOOD_EVENT * 2 + ": a comment\n\ndata: [DONE]\n\n", []),
         ({**JSON_AND, **EVENTS}, 'event: x\r\ndata: {"id":\r\ndata:1}\r\n\r\n', []),
-        ({**JSON_AND, **EVENTS}, GOOD_EVENT + 'data: {"id": "x"}', ["/body/1/id type"]),
+        ({**JSON_AND, **EVENTS}, GOOD_EVENT + 'data: {"id": "x"}', ["/body/1/data/id type"]),
         ({**JSON_AND, **EVENTS}, "data: hello\n\n", ["/body/0 content-type"]),
         ({**JSON_AND, **EVENTS}, "data: [DONE]\n\n", EVADED),
         ({**JSON_AND, **EVENTS}, {"id": 1}, EVADED),
@@ -333,11 +333,86 @@ def test_each_server_sent_event_is_judged(
     assert verdict.checked is (expected != EVADED)
 
 
+LINES = "application/x-ndjson"
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": OBJECT},
+        "event": {"type": "string"},
+    },
+}
+KINDS = {
+    "required": ["event", "data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "oneOf": [
+        {"properties": {"event": {"const": "text"}}},
+        {"properties": {"event": {"const": "json"}, "data": {"contentSchema": OBJECT}}},
+    ],
+}
+LIST = {"type": "array", "items": OBJECT, "maxItems": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "media", "body", "expected"),
+    [
+        (LINES, {"schema": OBJECT}, '{"id": 1}\n\n{"id": 2}\n', []),
+        (LINES, {"schema": OBJECT}, '{"id": 1}\n{"id": "x"}', ["/body/1/id type"]),
+        (LINES, {"schema": OBJECT}, '{"id": 1}\n{"id": ', ["/body/1 content-type"]),
+        (LINES, {"schema": OBJECT}, [{"id": 1}, {"id": "x"}], ["/body/1/id type"]),
+        (LINES, {"schema": OBJECT}, [{"id": 1}, '{"id": 2}'], []),
+        (LINES, {"schema": OBJECT}, {"id": 1}, ["/body content-type"]),
+        (LINES, {"schema": LIST}, [{"id": 1}, {"id": "x"}], ["/body/1/id type"]),
+        (LINES, {"schema": LIST}, '{"id": 1}\n' * 3, ["/body maxItems"]),
+        (LINES, {"itemSchema": {"type": "array"}}, "[1]\n[2]\n5\n", ["/body/2 type"]),
+        (LINES, {"schema": {"type": "string", "minLength": 9}}, [1, 2], ["/body minLength"]),
+        (LINES, {"itemSchema": {"const": "a"}}, '"a"\n"b"\n', ["/body/1 const"]),
+        ("application/jsonl", {"itemSchema": OBJECT}, [{"id": "x"}], ["/body/0/id type"]),
+        ("application/vnd.x+x-ndjson", {"schema": OBJECT}, [{"id": "x"}], ["/body/0/id type"]),
+        ("application/json-seq", {"itemSchema": OBJECT}, '\x1e{"id":1}\n\x1e{}\n', ["/body/1/id required"]),
+        ("text/event-stream", {"itemSchema": EVENT}, GOOD_EVENT, []),
+        ("text/event-stream", {"itemSchema": EVENT}, 'data: {"id": "x"}\n\n', ["/body/0/data/id type"]),
+        ("text/event-stream", {"itemSchema": KINDS}, "event: text\ndata: hi\n\n", []),
+        ("text/event-stream", {"itemSchema": KINDS}, [{"event": "json", "data": {"id": "x"}}], ["/body/0/data/id type"]),
+        ("text/event-stream", {"schema": OBJECT}, [{"data": {"id": 1}}, {"id": 2}, "[DONE]"], []),
+        ("text/event-stream", {"schema": OBJECT}, [{"event": "x", "data": {"id": "x"}}], ["/body/0/data/id type"]),
+        ("text/event-stream", {"schema": OBJECT}, [": ping", 'data: {"id": "x"}'], ["/body/1/data/id type"]),
+    ],
+)  # fmt: skip
+def test_each_item_of_a_sequence_is_judged(
+    tmp_path: Path, *, kind: str, media: Any, body: Any, expected: list[str]
+) -> None:
+    contracts = answering(tmp_path, {kind: media})
+    mock = Mock("r", body, headers={"content-type": kind})
+    verdict = contracts.check_mock(request(), mock)
+    assert pairs(verdict) == expected
+    assert verdict.checked is not isinstance(body, dict)
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", LINES])
+@pytest.mark.parametrize(("id_", "expected"), [(1, []), ("x", ["type"])])
+def test_a_lone_schema_judges_each_item(kind: str, id_: Any, expected: list[str]) -> None:
+    asked = request(metadata={"schema": OBJECT}, body={"stream": True}, headers={"accept": kind})
+    item = {"data": {"id": id_}} if kind == "text/event-stream" else {"id": id_}
+    mock = Mock("r", [item], headers={"content-type": kind})
+    verdict = Contracts().check_mock(asked, mock)
+    assert verdict.checked
+    assert [violation.keyword for violation in verdict.violations] == expected
+    sampled = sample_mock(Contracts(), asked, seed=1)
+    assert sampled.headers == {"content-type": kind}
+    assert Contracts().check_mock(asked, sampled).checked
+
+
 @pytest.mark.parametrize(
     ("asked", "streams"),
     [
         ({"body": {"stream": True}, "headers": {"Accept": "application/json"}}, True),
         ({"body": {"stream": False}}, False),
+        ({"body": '{"stream": true}'}, True),
+        ({"body": {"$form": {"stream": "true"}}}, True),
+        ({"body": {"$form": {"stream": "false"}}}, False),
+        ({"body": {"$multipart": [{"name": "stream", "data": "true"}]}}, True),
+        ({"path": "/users/1?stream=true"}, True),
         ({"headers": {"Accept": "text/event-stream"}}, True),
         ({"headers": {"Accept": "application/json, text/event-stream"}}, False),
     ],
@@ -350,7 +425,7 @@ def test_a_sample_is_a_stream_where_one_is_asked_for(
     assert contracts.check_mock(request(**asked), mock).checked
     if streams:
         assert mock.headers == {"content-type": "text/event-stream"}
-        assert "id" in json.loads(mock.data.removeprefix("data: "))
+        assert "id" in json.loads(mock.data.partition("\n")[0].removeprefix("data: "))
     else:
         assert "id" in mock.data
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from mock_mcp.recordings.bodies import Budget, Unusable, header_map
+from mock_mcp.recordings.bodies import (
+    Budget,
+    Unusable,
+    header_map,
+    recorded_response,
+    wire_response,
+)
+from mock_mcp.recordings.format import RecordedRequest
 
 
 @pytest.fixture
@@ -101,3 +108,21 @@ def test_headers_break_at_line_breaks_only():
         "set-cookie": ["a=1", "b=2"],
         "x": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "body"),
+    [
+        (b'{"a":1}\n{"a": 2}\n', [{"a": 1}, '{"a": 2}']),
+        (b'{"a":1}', '{"a":1}'),
+        (b"\xff\n", {"$base64": "/wo="}),
+    ],
+)
+def test_a_sequence_is_recorded_so_that_its_very_bytes_replay(content, body):
+    request = RecordedRequest("GET", "https://api.test/")
+    kind = {"content-type": "application/x-ndjson"}
+    answer, change = recorded_response(request, 200, kind, content)
+    assert (answer.body, change) == (body, None)
+    assert wire_response(request, answer).body == content
+    with pytest.raises(Unusable, match="nests deeper"):
+        recorded_response(request, 200, kind, b"[" * 300 + b"]" * 300)

@@ -1,5 +1,7 @@
 """Secrets stay out of what is written, and do not keep a call from being found."""
 
+# ruff: noqa: E501 - cases are tables
+
 from __future__ import annotations
 
 from typing import Any
@@ -80,6 +82,28 @@ def test_bodies(body: Any, cleaned: Any) -> None:
 def test_a_body_without_secrets_is_not_copied() -> None:
     body = {"a": [{"b": 1}]}
     assert Redaction().request(call(body=body)).body is body
+
+
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "cleaned"),
+    [
+        (LINES, [{"token": "S3CRET"}, {"a": 1}], [{"token": "REDACTED"}, {"a": 1}]),
+        (LINES, ['{"token": "S3CRET"}', '{"a": 1}'], [{"token": "REDACTED"}, '{"a": 1}']),
+        (LINES, '{"token": "S3CRET"}\r\n{"a": 1}', '{"token":"REDACTED"}\n{"a":1}\n'),
+        (LINES, '{"a": 1}\r\n', '{"a": 1}\r\n'),
+        (EVENTS, [{"event": "x", "data": {"token": "S3CRET"}}], [{"event": "x", "data": {"token": "REDACTED"}}]),
+        (EVENTS, [{"data": '{"token": "S3CRET"}'}], [{"data": '{"token":"REDACTED"}'}]),
+        (EVENTS, [': ping\ndata: {"token": "S3CRET"}', ": ping"], [{"data": {"token": "REDACTED"}}, ": ping"]),
+        (EVENTS, 'data: {"token": "S3CRET"}\r\n\r\n', 'data: {"token":"REDACTED"}\n\n'),
+        (EVENTS, [{"data": "user=ann&token=S3CRET"}], [{"data": "user=ann&token=REDACTED"}]),
+    ],
+)  # fmt: skip
+def test_bodies_of_items(kind: str, body: Any, cleaned: Any) -> None:
+    assert Redaction().request(call(body=body, content_type=kind)).body == cleaned
 
 
 def test_of_a_request_only_listed_headers_are_recorded() -> None:

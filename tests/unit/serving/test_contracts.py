@@ -39,6 +39,7 @@ def answer(schema: Any, *examples: Any) -> dict[str, Any]:
     }
 
 
+PET_SCHEMA = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
 PET_REF = {"$ref": "#/components/schemas/Pet"}
 DOCUMENT = {
     "openapi": "3.0.3",
@@ -62,6 +63,20 @@ DOCUMENT = {
                     "content": {"application/json": {"schema": PET_REF}},
                 },
                 "responses": {"201": answer(PET_REF)},
+            },
+            "post": {
+                "responses": {
+                    "200": {
+                        "description": "",
+                        "content": {
+                            **answer(PET_REF)["content"],
+                            "text/event-stream": {
+                                "schema": PET_REF,
+                                "example": 'data: {"id":7,"kind":"cat"}\n\n',
+                            },
+                        },
+                    }
+                }
             },
             "delete": {"responses": {"204": {"description": "gone"}}},
             "patch": {"responses": {"200": {"description": "", "content": {"text/plain": {}}}}},
@@ -153,6 +168,25 @@ def test_an_answer_without_a_body_is_said_to_have_none(project):
     _, text = project.one(request(method="PATCH"))
     assert text["mediaType"] == "text/plain"
     assert "not checked" in text["body"]
+
+
+def test_a_stream_is_described_as_its_items(project):
+    calls = (request(1, method="POST"), request(2, method="POST", body={"stream": True}))
+    view = project.view(*calls)
+    plain, stream = (view["contracts"][shown["contract"]] for shown in view["requests"])
+    assert (plain["mediaType"], stream["mediaType"]) == ("application/json", "text/event-stream")
+    assert "body" not in plain
+    assert "a list of its events" in stream["body"]
+    assert plain["example"] == {"id": 7, "kind": "cat"}
+    assert stream["schema"] == {"$contract": "c1"}
+
+
+def test_a_lone_schema_of_a_stream_is_described_too(project):
+    asked = request(metadata={"schema": PET_SCHEMA}, headers={"accept": "application/jsonl"})
+    shown, contract = project.one(asked)
+    assert shown["metadata"]["schema"] == {"$contract": "c1"}
+    assert contract["body"].startswith("a list of its items, with the header content-type:")
+    assert contract["schema"] == PET_SCHEMA
 
 
 def test_a_request_without_a_contract_says_why(project):
