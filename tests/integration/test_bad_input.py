@@ -292,7 +292,7 @@ class TestTestChannel:
             b"\x83\x80\0\0\0\0",  # a reserved opcode
             b"\x80\x80\0\0\0\0",  # a continuation of nothing
             b"\x09\x80\0\0\0\0",  # a fragmented ping
-            encode_frame(PING, b"x" * 126),
+            pytest.param(encode_frame(PING, b"x" * 126), id="a ping of 126 bytes"),  # a random mask
             b"\x88\x81\0\0\0\0\x03",  # half a close code
         ],
     )
