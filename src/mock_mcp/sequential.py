@@ -38,10 +38,11 @@ _FIELDS = frozenset(("data", "event", "id", "retry"))
 class _Format(NamedTuple):
     """How a body is cut into pieces, what a piece may mean, and how an item is written.
 
-    ``meanings`` yields the plainest first; the last is the piece itself.
+    The pieces together are the text. ``meanings`` yields the plainest first, and nothing for a
+    piece that is no item.
     """
 
-    cut: Callable[[str], Iterable[str]]
+    cut: Callable[[str], list[str]]
     meanings: Callable[[str], Iterator[Any]]
     write: Callable[[Any], str]
 
@@ -62,23 +63,23 @@ def is_event(item: Any) -> bool:
 
 
 def split(text: str, media_type: str) -> list[Any]:
-    """Return the items of a body of a sequential media type.
-
-    A piece that is not JSON is itself; comments between events are left out.
-    """
+    """Return the items of a body of a sequential media type; a piece that is not JSON is itself."""
     form = _known(media_type)
-    items = (next(form.meanings(piece)) for piece in form.cut(text))
-    return [item for item in items if form is not _EVENTS or is_event(item)]
+    found = (next(form.meanings(piece), _NOTHING) for piece in form.cut(text))
+    return [item for item in found if item is not _NOTHING]
 
 
 def exact_items(text: str, media_type: str) -> list[Any] | None:
     """Return items of which `join` makes this very text; None when there are none."""
     form = _known(media_type)
-    items = [
-        next(item for item in form.meanings(piece) if form.write(item) == form.write(piece))
-        for piece in form.cut(text)
-    ]
-    return items if items and join(items, media_type) == text else None
+    items = []
+    for piece in form.cut(text):
+        meanings = (*form.meanings(piece), _trimmed(piece), piece)
+        item = next((each for each in meanings if form.write(each) == piece), _NOTHING)
+        if item is _NOTHING:
+            return None  # the end is missing
+        items.append(item)
+    return items or None
 
 
 def join(items: Iterable[Any], media_type: str) -> str:
@@ -104,49 +105,49 @@ def read_item(value: Any) -> Any:
         raise ValueError("nested too deep") from None
 
 
+_NOTHING = object()
+
+
 # -- Lines and text sequences -----------------------------------------------------------------
 
 
-def _lines(text: str) -> Iterator[str]:
-    return (line for line in re.split("\r?\n", text) if line.strip())
-
-
-def _records(text: str) -> Iterator[str]:
-    """Yield the texts of a sequence (RFC 7464), each of which begins with a record separator."""
-    return (record for part in text.split("\x1e") if (record := part.strip()))
-
-
 def _values(piece: str) -> Iterator[Any]:
+    piece = _trimmed(piece)
     try:
         value = read_item(piece)
     except ValueError:
         value = piece
     if not isinstance(value, str):
         yield value
-    yield piece
+    if piece:
+        yield piece
+
+
+def _line(item: Any) -> str:
+    text = _as_text(item)
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _record(item: Any) -> str:
+    """Return a text of a sequence (RFC 7464), which begins with a record separator."""
+    text = _as_text(item)
+    return text if text.startswith("\x1e") else f"\x1e{text}\n"
 
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-# -- Server-sent events -----------------------------------------------------------------------
+def _trimmed(piece: str) -> str:
+    return piece.strip("\x1e\r\n\ufeff")
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """Yield what stands between blank lines (HTML, section 9.2.6); the last may lack its end."""
-    lines: list[str] = []
-    for line in (*re.split("\r\n|\n|\r", text.removeprefix("\ufeff")), ""):
-        if line:
-            lines.append(line)
-        elif lines:
-            yield "\n".join(lines)
-            lines = []
+# -- Server-sent events (HTML, section 9.2.6) -------------------------------------------------
 
 
 def _events(block: str) -> Iterator[Any]:
     fields: dict[str, Any] = {}
-    for line in block.split("\n"):
+    for line in _LINE_BREAK.split(_trimmed(block)):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data" and "data" in fields:
@@ -156,14 +157,14 @@ def _events(block: str) -> Iterator[Any]:
         elif name in ("data", "event", "id"):
             fields[name] = value
     if "data" in fields:
-        yield from ({**fields, "data": data} for data in _values(fields["data"]))
-    yield block
+        data = [*_values(fields["data"]), fields["data"]]
+        yield from ({**fields, "data": each} for each in data)
 
 
 def _block(item: Any) -> str:
     """Return an event as it is written; an item that is no event is the data of one."""
-    if isinstance(item, str) and ":" in item:
-        return f"{item}\n\n"
+    if isinstance(item, str) and (":" in item or not item.strip()):
+        return item if _BLANK_LINE.search(item) else f"{item}\n\n"
     fields = item if is_event(item) else {"data": item}
     lines = [
         f"{name}: {line}" for name, value in fields.items() for line in _as_text(value).split("\n")
@@ -173,9 +174,16 @@ def _block(item: Any) -> str:
 
 # -- Formats ----------------------------------------------------------------------------------
 
-_EVENTS = _Format(_blocks, _events, _block)
-_LINES = _Format(_lines, _values, lambda item: f"{_as_text(item)}\n")
-_RECORDS = _Format(_records, _values, lambda item: f"\x1e{_as_text(item)}\n")
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
+_BLANK_LINE = re.compile(r"(?>\r\n|\n|\r){2,}\Z")
+
+_EVENTS = _Format(
+    re.compile(r".+?(?:(?>\r\n|\n|\r){2,}|\Z)", re.DOTALL).findall,
+    _events,
+    _block,
+)
+_LINES = _Format(re.compile(r"[^\n]*\n|[^\n]+").findall, _values, _line)
+_RECORDS = _Format(re.compile(r"\x1e[^\x1e]*|[^\x1e]+").findall, _values, _record)
 
 
 @lru_cache(maxsize=256)

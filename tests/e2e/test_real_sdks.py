@@ -26,7 +26,9 @@ OPENAI = """
         done = client.chat.completions.create(model="gpt-4o", messages=QUESTION)
         assert done.choices[0].message.role == "assistant"
         stream = client.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
-        assert [chunk.object for chunk in stream] == ["chat.completion.chunk"]
+        chunks = list(stream)
+        assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+        assert [c.choices[0].finish_reason for c in chunks][:-1] == [None, None]
 
     @pytest.mark.mock_mcp
     def test_async():

@@ -59,9 +59,14 @@ def test_a_text_is_read_as_items(media_type: str, text: str, items: list[Any]) -
         (EVENTS, ": ping\n\ndata:1\n\n", [": ping", "data:1"]),
         (EVENTS, "data: a\ndata: b\n\n", [{"data": "a\nb"}]),
         (EVENTS, "data: 1\n", None),
-        (EVENTS, "data: 1\r\n\r\n", None),
+        (EVENTS, "data: 1\r\n\r\n: a\r\n\r\n", ["data: 1\r\n\r\n", ": a\r\n\r\n"]),
+        (EVENTS, "\ufeffdata: 1\n\n", ["\ufeffdata: 1\n\n"]),
+        (EVENTS, "data: 1\r\ndata: 2\n\n\n", ["data: 1\r\ndata: 2\n\n\n"]),
+        (EVENTS, "data\n\n", None),
         (LINES, '{"a":1}', None),
-        (LINES, "\n", None),
+        (LINES, '{"a":1}\r\n\n', ['{"a":1}\r\n', ""]),
+        (LINES, "", None),
+        (RECORDS, "\x1e1\x1e2\n", ["\x1e1", 2]),
     ],
 )
 def test_a_text_is_kept_as_items_that_give_it_back(

@@ -115,10 +115,8 @@ def _items(body: Any, media_type: str) -> Iterator[tuple[int, Any]]:
         body = split(body, media_type)
     is_events = is_event_stream(media_type)
     for number, item in enumerate(body if isinstance(body, list) else ()):
-        parts = [item]
-        if is_events and not is_event(item):
-            parts = split(join([item], media_type), media_type)
-        for part in parts:
+        is_read = is_event(item) if is_events else not isinstance(item, str)
+        for part in [item] if is_read else split(join([item], media_type), media_type):
             if not (is_events and part["data"] == DONE):
                 yield number, part
 

@@ -98,6 +98,7 @@ EVENTS = "text/event-stream"
         (EVENTS, [{"event": "x", "data": {"token": "S3CRET"}}], [{"event": "x", "data": {"token": "REDACTED"}}]),
         (EVENTS, [{"data": '{"token": "S3CRET"}'}], [{"data": '{"token":"REDACTED"}'}]),
         (EVENTS, [': ping\ndata: {"token": "S3CRET"}', ": ping"], [{"data": {"token": "REDACTED"}}, ": ping"]),
+        (EVENTS, ['data: {"token": "S3CRET"}\r\n\r\n'], [{"data": {"token": "REDACTED"}}]),
         (EVENTS, 'data: {"token": "S3CRET"}\r\n\r\n', 'data: {"token":"REDACTED"}\n\n'),
         (EVENTS, [{"data": "user=ann&token=S3CRET"}], [{"data": "user=ann&token=REDACTED"}]),
     ],
