@@ -59,11 +59,17 @@ def agree(
 
 
 def _named(match: Match) -> dict[str, _Text]:
-    """Return the value that the path ends in, under the name that its property may have."""
-    last = match.operation.path.rstrip("/").rpartition("/")[2]
+    """Return the value that the path ends in, under the name that its property may have.
+
+    ``/customers/{customer}`` ends in the id of one.
+    """
+    *_, collection, last = "", *match.operation.path.rstrip("/").split("/")
     value = match.path_parameters.get(last[1:-1]) if last[:1] == "{" else None
-    key = next((key for key in _KEYS if plain(last[1:-1]).endswith(key)), None)
-    return {} if value is None or key is None else {key: _Text(value)}
+    name = plain(last[1:-1])
+    plurals = (f"{name}s", f"{name}es", f"{name[:-1]}ies")
+    names = [key for key in _KEYS if name.endswith(key)]
+    names += ["id"] if plain(collection).endswith(plurals) else []
+    return {} if value is None or not names else {names[0]: _Text(value)}
 
 
 def _sent(body: Any) -> dict[str, Any]:

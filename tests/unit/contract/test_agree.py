@@ -54,6 +54,9 @@ def contracts(tmp_path: Path) -> Contracts:
         "/owners/{owner_id}/pets": {"get": operation(PETS), "post": operation(PET)},
         "/pages/{owner-id}": {"get": operation(PAGE)},
         "/issues/{issue_number}": {"get": operation(ISSUE)},
+        "/v1/issue_boxes/{box}": {"get": operation(ISSUE)},
+        "/companies/{company}": {"get": operation(ISSUE)},
+        "/companies/{company}/issues/{name}": {"get": operation(ISSUE)},
     }
     (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}))
     return Contracts([DocumentSource(tmp_path / "api.json", "https://api.test")])
@@ -115,6 +118,21 @@ def test_what_the_path_ends_in_is_no_others_id(contracts: Contracts) -> None:
     issue = answer(contracts, "GET", "/issues/1347")
     assert issue["number"] == 1347
     assert issue["id"] != 1347
+
+
+@pytest.mark.parametrize(
+    ("path", "is_its_id"),
+    [
+        ("/v1/issue_boxes/1347", True),
+        ("/companies/1347", True),
+        ("/companies/acme", False),
+        ("/companies/1347/issues/1347", False),
+    ],
+)
+def test_what_a_path_ends_in_is_the_id_of_what_it_names(
+    contracts: Contracts, path: str, is_its_id: bool
+) -> None:
+    assert (answer(contracts, "GET", path)["id"] == 1347) is is_its_id
 
 
 def test_a_new_object_has_an_id_of_its_own(contracts: Contracts) -> None:
