@@ -113,7 +113,8 @@ class _Checker:
         file, names = _test_of(path, recording.test)
         source = self._source(file)
         if _is_gone(names, source):
-            report.orphans.append((path, f"{file.name} has no {'::'.join(names)}"))
+            lost = f"{file.name} has no {'::'.join(names)}"
+            report.orphans.append((path, f"{lost}; if it was renamed, move the file"))
             return
         report.recordings += 1
         project = self._project_of(path.parent)

@@ -259,8 +259,9 @@ def _malformed(text: bytes, exc: Exception, file: object) -> RecordingError:
     if conflict := _CONFLICT.search(text):
         return RecordingError(
             file,
-            "Merge conflict markers. Keep one side (or neither: delete the file and record it "
-            "again with --mock-mode=once).",
+            "Merge conflict markers. Keep one side, and obtain what it lacks with "
+            "--mock-mode=new_episodes (or neither: delete the file and record it again with "
+            "--mock-mode=once).",
             line=_line(text, conflict.start()),
         )
     offset = _OFFSET.search(str(exc))

@@ -134,7 +134,8 @@ def _reason(path: Path, used: Collection[Path], named: Collection[Path]) -> str 
     """Return why a recording is an orphan, None when it is not."""
     directory = path.parent
     if directory.name != DIRECTORY and module_of(directory) is None:
-        return f"there is no {directory.name}.py in {directory.parent.parent}"
+        place = f"there is no {directory.name}.py in {directory.parent.parent}"
+        return f"{place}; if it was moved, move its recordings"
     if directory in named and path not in used:
         return "no test or fixture scope has this name; if one was renamed, move the file"
     return None
