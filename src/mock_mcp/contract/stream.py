@@ -323,21 +323,24 @@ def _in_order(levels: Sequence[Sequence[_Kind]]) -> Iterator[_Kind]:
     yield from rest
 
 
-def _objects(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield an item that is an object, and the objects of its lists, each with its index."""
-    if not isinstance(value, dict):
-        return
-    yield 0, value
-    for inner in value.values():
-        for index, part in enumerate(inner) if isinstance(inner, list) else ():
-            if isinstance(part, dict):
-                yield index, part
+def _objects(value: Any, index: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects in an item, itself first, each with its index in the list around it."""
+    if isinstance(value, dict):
+        yield index, value
+    for inner in value.values() if isinstance(value, dict) else ():
+        if isinstance(inner, list):
+            for place, part in enumerate(inner):
+                yield from _objects(part, place)
+        else:
+            yield from _objects(inner)
 
 
 def _marks(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield what says whether an item is the last: in it, or in the objects of its lists."""
-    for _, part in _objects(value):
-        for name, mark in part.items():
+    lists = value.values() if isinstance(value, dict) else ()
+    parts = [value, *(part for inner in lists if isinstance(inner, list) for part in inner)]
+    for part in parts:
+        for name, mark in part.items() if isinstance(part, dict) else ():
             is_flag = isinstance(mark, bool) and _IS_LAST.fullmatch(plain(name))
             if is_flag or _REASON.fullmatch(plain(name)):
                 yield part, name
