@@ -349,3 +349,43 @@ def folded(view: Any) -> Iterator[str]:
     elif isinstance(view, list):
         for part in view:
             yield from folded(part)
+
+
+async def test_a_stream_is_written_as_its_items_and_corrected_by_item(session, project):
+    kinds = [
+        {
+            "type": "object",
+            "required": ["type", *fields],
+            "properties": {"type": {"const": name}, **fields},
+        }
+        for name, fields in (("start", {}), ("delta", {"text": {"type": "string"}}), ("stop", {}))
+    ]
+    content = {"text/event-stream": {"schema": {"oneOf": kinds}}}
+    post = {"responses": {"200": {"description": "", "content": content}}}
+    document = project / "api.json"
+    document.write_text(
+        json.dumps(
+            {
+                "openapi": "3.1.0",
+                "info": {"title": "t", "version": "1"},
+                "servers": [{"url": "https://api.test"}],
+                "paths": {"/chat": {"post": post}},
+            }
+        )
+    )
+    configure(project, document)
+    async with session() as at:
+        call = at.test.request_mock("https://api.test/chat", "POST", body={"stream": True})
+        asked = asyncio.create_task(call)
+        claimed = await at.claim()
+        contract = claimed.contract(0)
+        assert contract["body"].startswith("a list of its events")
+        assert len(contract["schema"]["oneOf"]) == 3
+        items = [{"data": {"type": "start"}}, {"data": {"type": "delta"}}, {"data": "[DONE]"}]
+        headers = {"content-type": contract["mediaType"]}
+        told = await at.refusal(claimed, claimed.mock(0, items, headers=headers))
+        assert "/body/1/data/text (required)" in told
+        assert "/body/0" not in told
+        items[1]["data"]["text"] = "Hello"
+        await at.answer(claimed, claimed.mock(0, items, headers=headers))
+        assert (await asked).data == items

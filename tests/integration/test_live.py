@@ -248,6 +248,24 @@ def test_an_answer_in_chunks_is_one_piece(library: type[Session], serve: Any) ->
     assert api.replay(library, call)[0].body == b"first second"
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "items"),
+    [
+        ("application/x-ndjson", b'{"a":1}\n{"a": 2}\n', [{"a": 1}, '{"a": 2}']),
+        ("text/event-stream", b'data: {"a":1}\n\n: end\n\n', [{"data": {"a": 1}}, ": end"]),
+    ],
+)
+def test_a_stream_is_its_items_and_replays_byte_for_byte(
+    library: type[Session], serve: Any, *, kind: str, body: bytes, items: list[Any]
+) -> None:
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    api = serve(raw(chunks, content_type=kind, transfer_encoding="chunked"))
+    call = Call("GET", f"{api.url}/stream", stream=True)
+    assert api.record(library, call)[0].body == body
+    assert api.recording[0]["response"]["body"] == items
+    assert api.replay(library, call)[0].body == body
+
+
 def test_an_answer_that_ends_with_the_connection(library: type[Session], serve: Any) -> None:
     api = serve(raw(b"to the end", content_type="text/plain", connection="close"))
     [live] = api.record(library, Call("GET", f"{api.url}/end"))

@@ -298,9 +298,10 @@ def _levels(kinds: Sequence[_Kind]) -> list[list[_Kind]]:
     parts of it (``message.text.delta``), or come after it in the document. Of the others, those
     with more indices (``output_index``, ``content_index``) are parts of those with fewer.
     """
+    subjects = {kind.subject for kind in kinds}
     outer = max(
         (kind.subject for kind in kinds if kind.phase != _GOES_ON),
-        key=lambda subject: sum(kind.subject[: len(subject)] == subject for kind in kinds),
+        key=lambda subject: sum(other[: len(subject)] == subject for other in subjects),
         default=None,
     )
     levels: dict[int, list[_Kind]] = {}

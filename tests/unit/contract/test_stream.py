@@ -80,6 +80,10 @@ INDEX = {"type": "integer", "minimum": 0}
             "response.text.delta response.text.done response.part.done response.item.done "
             "response.completed"),
         ),
+        (
+            [kind("a.start"), kind("a.stop"), kind("b.start"), kind("b.go"), kind("b.stop")],
+            "a.start b.start b.go b.stop a.stop",
+        ),
         ([kind("done"), kind("token"), kind("tool_call")], "tool_call token done"),
     ],
 )  # fmt: skip
