@@ -21,6 +21,7 @@ from mock_mcp.contract.items import DONE, Scope, item_violations
 from mock_mcp.contract.sample import CannotSample, sample
 from mock_mcp.contract.schema import CompiledSchema
 from mock_mcp.sequential import is_event, is_event_stream, split
+from mock_mcp.types import Violation
 from mock_mcp.words import plain
 
 __all__ = ["Stream"]
@@ -81,18 +82,23 @@ class Stream:
         self._examples = examples
         self._is_events = is_event_stream(media_type)
 
+    def violations(self, items: Items) -> Iterator[Violation]:
+        """Yield what is wrong with a body that has these items."""
+        return item_violations(items, self._media_type, self._compiled, self._scope, request_id="")
+
     def is_valid(self, items: Items) -> bool:
         """Say whether a body with these items is valid."""
-        found = item_violations(items, self._media_type, self._compiled, self._scope, request_id="")
-        return next(found, None) is None
+        return next(self.violations(items), None) is None
+
+    def items_of(self, example: Any) -> Items:
+        """Return the items of an example: of a text or list its own, else it is the item."""
+        if isinstance(example, str):
+            return split(example, self._media_type)
+        return example if isinstance(example, list) else [self._item(example)]
 
     def examples(self) -> Iterator[Items]:
-        """Yield the items of each valid example: of a text or list its own, else it is the item."""
-        for example in self._examples:
-            if isinstance(example, str):
-                items = split(example, self._media_type)
-            else:
-                items = example if isinstance(example, list) else [self._item(example)]
+        """Yield the items of each valid example."""
+        for items in map(self.items_of, self._examples):
             if items and self.is_valid(items):
                 yield copy.deepcopy(items)
 

@@ -7,6 +7,7 @@ once and its validator dropped before the next: a large document would take giga
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mock_mcp.contract.finder import Finder
 from mock_mcp.contract.operation import Media, Operation, ResponseContract
 from mock_mcp.contract.parse import repeated_keys
 from mock_mcp.contract.schema import CompiledSchema, close_schema, compile_schema
+from mock_mcp.types import Violation
 
 __all__ = ["Survey", "survey"]
 
@@ -137,8 +139,11 @@ def _try_group(found: Survey, document: Document, bodies: list[_Body]) -> None:
         if body.media is body.response.pick():
             for example in body.response.examples:
                 found.examples += 1
-                if not compiled.is_valid(example):
-                    found.invalid_examples.append(_invalid(body, compiled, example))
+                wrong = next(_violations(body, compiled, example), None)
+                if wrong is not None:
+                    where = f"{body.operation.label} {body.response.key}"
+                    pointer = wrong.pointer.removeprefix("/body") or "/"
+                    found.invalid_examples.append(f"{where}: {pointer} {wrong.hint}")
     wanted = [body for body in bodies if body.wanted]
     if wanted:
         _try_sample(found, compiled, wanted)
@@ -161,12 +166,17 @@ def _try_sample(found: Survey, compiled: CompiledSchema, bodies: list[_Body]) ->
             found.sampled += 1
 
 
-def _invalid(body: _Body, compiled: CompiledSchema, example: object) -> str:
+def _violations(body: _Body, compiled: CompiledSchema, example: object) -> Iterator[Violation]:
+    from mock_mcp.contract.items import described
+    from mock_mcp.contract.stream import Stream
     from mock_mcp.contract.violations import explain
 
-    first = next(iter(explain(compiled, example, request_id="", prefix="")), None)
-    where = f"{body.operation.label} {body.response.key}"
-    return where if first is None else f"{where}: {first.pointer or '/'} {first.hint}"
+    media = body.media
+    scope = described(media.name, compiled, is_item_schema=media.is_item_schema)
+    if scope is None:
+        return iter(explain(compiled, example, request_id="", prefix="/body"))
+    stream = Stream(media.name, compiled, scope, ())
+    return stream.violations(stream.items_of(example))
 
 
 def _fail(found: Survey, body: _Body, error: ContractDocumentError) -> None:

@@ -53,6 +53,22 @@ def test_json(api: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["defects"][0]["action"] == "read as 2"
 
 
+def test_examples_of_streams_are_read_as_their_items(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    texts = ('data: {"a": 1}\n\n', 'data: {"a": 1}\n\ndata: {"a": "x"}\n\n')
+    media = {"schema": schema, "examples": {text: {"value": text} for text in texts}}
+    answers = {"200": {"content": {"text/event-stream": media}}}
+    path = tmp_path / "api.json"
+    api = {"openapi": "3.1.0", "paths": {"/a": {"get": {"responses": answers}}}}
+    path.write_text(json.dumps(api))
+    assert main("--json", str(path)) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert (report["examples"], report["sampled"]) == (2, 1)
+    assert [said.partition(" /1")[2][:7] for said in report["invalid_examples"]] == ["/data/a"]
+
+
 def test_text(api: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(str(api)) == 1
     text = capsys.readouterr().out
