@@ -118,7 +118,8 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
             self._mock_read_s: float | None = None
             self._mock_timer: Any = None
             self._mock_reader = RequestReader(origin)
-            self._mock_written: asyncio.Future[Any] = loop.create_future()
+            self._mock_asked: HttpRequest | None = None
+            self._mock_written: asyncio.Future[None] = loop.create_future()
             self.force_close()  # a pool must not keep it
             self.connection_made(_Transport(self, origin))
 
@@ -134,11 +135,11 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
                 self._mock_written.set_result(None)
 
         def written(self, data: bytes) -> None:
-            asked = self._mock_reader.feed(data)
+            self._mock_asked = self._mock_reader.feed(data) or self._mock_asked
             if self._mock_written.done():
                 return
-            if asked is not None or self._mock_reader.expects_continue:
-                self._mock_written.set_result(asked)
+            if self._mock_asked is not None or self._mock_reader.expects_continue:
+                self._mock_written.set_result(None)
 
         async def read(self) -> Any:
             if self.exception() is None and not self._buffer:
@@ -149,11 +150,13 @@ def _handler(aiohttp: ModuleType, clocks: _Clocks) -> Any:
             # One turn for the task that writes the body, where there is one: so calls with and
             # without a body reach the exchange together (and aiohttp 3.9 cancels what never began).
             await asyncio.sleep(0)
-            asked = await self._mock_written
+            await self._mock_written
             if self.exception() is not None:  # the request could not be written
                 return
+            asked = self._mock_asked
             if asked is None:
                 self._mock_written = asyncio.get_running_loop().create_future()
+                self._mock_reader.expects_continue = False  # it is told, and may write in pieces
                 self.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
             connection, self.connection = self.connection, None

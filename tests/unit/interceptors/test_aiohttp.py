@@ -11,6 +11,7 @@ import pytest
 
 from mock_mcp.exchange import HttpRequest, HttpResponse, NetworkBlocked
 from mock_mcp.interceptors import install
+from support.ws import HANG_S
 from unit.interceptors.servers import FakeExchange
 
 aiohttp = pytest.importorskip("aiohttp")
@@ -171,6 +172,21 @@ def test_expect_100_continue() -> None:
             return await response.json()
 
     assert run(FakeExchange(), work) == {"method": "POST", "body": "later"}
+
+
+def test_expect_100_continue_before_a_body_in_pieces() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            yield b"abc"
+
+    async def work(client: Any) -> int:
+        async with asyncio.timeout(HANG_S), client.put(URL, data=pieces(), expect100=True) as resp:
+            return int(resp.status)
+
+    exchange = FakeExchange()
+    assert run(exchange, work) == 200
+    assert [request.body for request in exchange.requests] == [b"abcabcabc"]
 
 
 def test_a_compressed_request() -> None:
