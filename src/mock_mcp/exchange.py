@@ -24,7 +24,7 @@ import msgspec
 from mock_mcp.errors import ConfigurationError, LimitExceeded, MockMcpError
 from mock_mcp.limits import LIVE_BODY_BYTES
 from mock_mcp.media_types import base_type, is_json
-from mock_mcp.sequential import exact_items, is_sequential, join, split
+from mock_mcp.sequential import is_sequential, join, listed, split
 
 __all__ = [
     "Decision",
@@ -464,9 +464,9 @@ def decode_body(body: bytes, content_type: str | None, *, exact: bool = False) -
         if parts is not None:
             return {"$multipart": parts}
     text = _text_or_base64(body, content_type)
-    if isinstance(text, str) and is_sequential(kind):
-        return (exact_items(text, kind) if exact else split(text, kind)) or text
-    return text
+    if exact or not isinstance(text, str) or not is_sequential(kind):
+        return listed(text, kind)
+    return split(text, kind) or text
 
 
 def _text_or_base64(body: bytes, content_type: str) -> str | dict[str, str]:

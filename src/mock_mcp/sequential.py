@@ -25,6 +25,7 @@ __all__ = [
     "is_event_stream",
     "is_sequential",
     "join",
+    "listed",
     "read_item",
     "split",
 ]
@@ -80,6 +81,13 @@ def exact_items(text: str, media_type: str) -> list[Any] | None:
             return None  # the end is missing
         items.append(item)
     return items or None
+
+
+def listed(body: Any, media_type: str | None) -> Any:
+    """Return a body as people read it: the items of a sequential text, every other as it is."""
+    if not isinstance(body, str) or media_type is None or not is_sequential(media_type):
+        return body
+    return exact_items(body, media_type) or body
 
 
 def join(items: Iterable[Any], media_type: str) -> str:

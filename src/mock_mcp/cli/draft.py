@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 
 from mock_mcp.cli.terminal import printable
+from mock_mcp.contract.bodies import media_type_of
 from mock_mcp.errors import InvalidParams
+from mock_mcp.sequential import listed
 from mock_mcp.serving.mocks import MockArgument
 from mock_mcp.types import Mock
 
@@ -73,7 +75,8 @@ def write_draft(
                 item += _comment(key, _unshared(value, shared), "  ")
         if request_id in missing:
             item.append(f"  // No answer to begin with: {missing[request_id]}")
-        fields = {"requestId": request_id, "status": mock.status or 200, "data": mock.data}
+        data = listed(mock.data, media_type_of(mock.headers))
+        fields = {"requestId": request_id, "status": mock.status or 200, "data": data}
         if mock.headers:
             fields["headers"] = mock.headers
         text = json.dumps(fields, ensure_ascii=False, indent=2)

@@ -68,7 +68,7 @@ from mock_mcp.scope.live import LiveAnswers
 from mock_mcp.scope.ruling import rule
 from mock_mcp.scope.settings import ScopeSettings
 from mock_mcp.scope.shared import Polices, rules_of
-from mock_mcp.sequential import exact_items, is_sequential
+from mock_mcp.sequential import listed
 from mock_mcp.types import Mock
 
 __all__ = ["Scope"]
@@ -467,7 +467,9 @@ class Scope:
         status = 200 if mock.status is None else mock.status
         bodiless = call.method.upper() == "HEAD" or status in (204, 205, 304)
         media_type = None if verdict is None else verdict.media_type
-        mock = _readable(msgspec.structs.replace(_with_type(mock, media_type), status=status))
+        mock = _with_type(mock, media_type)
+        data = listed(mock.data, _content_type(mock))
+        mock = msgspec.structs.replace(mock, data=data, status=status)
         headers = dict(mock.headers or {})
         if self.file is not None:
             body = msgspec.UNSET if bodiless else mock.data
@@ -564,14 +566,6 @@ def _with_type(mock: Mock, media_type: str | None) -> Mock:
     if media_type is None or any(name.lower() == "content-type" for name in headers):
         return mock
     return msgspec.structs.replace(mock, headers={**headers, "content-type": media_type})
-
-
-def _readable(mock: Mock) -> Mock:
-    """Return an answer with its body as it is recorded: of a sequential text, its items."""
-    kind = _content_type(mock)
-    if not isinstance(mock.data, str) or not is_sequential(kind):
-        return mock
-    return msgspec.structs.replace(mock, data=exact_items(mock.data, kind) or mock.data)
 
 
 def _content_type(mock: Mock) -> str:

@@ -26,6 +26,14 @@ def test_what_was_written_is_what_is_read():
     assert read_draft(draft(one, two)) == [Mock("a", {"id": 7}, 200), Mock("b", {"id": 7}, 200)]
 
 
+def test_a_stream_is_edited_as_its_items():
+    headers = {"content-type": "application/x-ndjson"}
+    answers = {"a": Mock("a", '{"id":7}\n{"id":8}\n', headers=headers)}
+    view = {"batchId": "batch:r:1", "test": {}, "history": [], "requests": [REQUEST]}
+    (read,) = read_draft(write_draft(view, answers, {}))
+    assert (read.data, read.headers) == ([{"id": 7}, {"id": 8}], headers)
+
+
 def test_it_says_all_that_is_known():
     text = draft(
         {**REQUEST, "body": {"x": 1}, "contract": "c1", "metadata": {"instructions": "One\nuser."}},
