@@ -39,11 +39,12 @@ from mock_mcp.contract.finder import Finder, Match
 from mock_mcp.contract.items import Scope, as_text, described, has_items, item_violations
 from mock_mcp.contract.normalise import SCHEMA_KEYWORDS
 from mock_mcp.contract.operation import JSON, Media, ResponseContract
-from mock_mcp.contract.request import read_parameter, violations_of_request
+from mock_mcp.contract.request import asks_to_stream, read_parameter, violations_of_request
 from mock_mcp.contract.schema import CompiledSchema, SchemaCache, fingerprint, is_too_deep
 from mock_mcp.contract.violations import bounded, excerpt, explain, limited
 from mock_mcp.errors import MissingExtra, MockMcpError
 from mock_mcp.media_types import base_type, is_json
+from mock_mcp.sequential import is_sequential
 from mock_mcp.types import Mock, Violation
 
 __all__ = ["MAX_DOCUMENTS", "MODES", "Contracts", "Mode", "Source", "Verdict", "contract_mode"]
@@ -369,7 +370,7 @@ class Contracts:
             judge = f"{media.name} {compiled.fingerprint}"
             return _verdict(mock, response, found, judge=judge, notes=(*notes, *compiled.ignored))
         judged = next((m for m in response.media if self._means_json(document, m)), None)
-        if judged is None or content_type is None or asks_for(request, content_type):
+        if judged is None or content_type is None or _is_asked_for(request, content_type):
             found += _body_violations(mock, media_type, compiled)
         else:  # the test did not choose this type, and the responder may not escape by it
             found.append(_evading(mock, content_type, JSON if "*" in judged.name else judged.name))
@@ -565,6 +566,11 @@ def asks_for(request: Mapping[str, Any], media_type: str) -> bool:
     )
 
 
+def _is_asked_for(request: Mapping[str, Any], media_type: str) -> bool:
+    is_stream = is_sequential(media_type) and asks_to_stream(request)
+    return is_stream or asks_for(request, media_type)
+
+
 def _not_judged(media_type: str) -> str:
     return f"a body of type {bounded(media_type)} is not judged by its schema"
 
@@ -603,6 +609,8 @@ def _judge(
 ) -> Iterable[Violation] | None:
     """Return what a schema says of a body, None where it does not judge it."""
     if scope is not None:
+        if shape_error(media_type, mock.data) is not None:
+            return _body_violations(mock, media_type, compiled)
         if not has_items(mock.data, media_type):
             return None
         return item_violations(mock.data, media_type, compiled, scope, request_id=mock.request_id)

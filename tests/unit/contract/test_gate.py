@@ -317,7 +317,7 @@ GOOD_EVENT = 'data: {"id": 1}\n\n'
         ({**JSON_AND, **EVENTS}, GOOD_EVENT + 'data: {"id": "x"}', ["/body/1/data/id type"]),
         ({**JSON_AND, **EVENTS}, "data: hello\n\n", ["/body/0 content-type"]),
         ({**JSON_AND, **EVENTS}, "data: [DONE]\n\n", EVADED),
-        ({**JSON_AND, **EVENTS}, {"id": 1}, EVADED),
+        ({**JSON_AND, **EVENTS}, {"id": 1}, ["/body content-type"]),
         (EVENTS, GOOD_EVENT, []),
         ({**JSON_AND, **NAMED}, "event: a\n" + GOOD_EVENT, []),
         ({**JSON_AND, **NAMED}, "event: b\n" + GOOD_EVENT, ["/body/0/event enum"]),
@@ -386,7 +386,18 @@ def test_each_item_of_a_sequence_is_judged(
     mock = Mock("r", body, headers={"content-type": kind})
     verdict = contracts.check_mock(request(), mock)
     assert pairs(verdict) == expected
-    assert verdict.checked is not isinstance(body, dict)
+    assert verdict.checked
+
+
+@pytest.mark.parametrize(("stream", "expected"), [(True, []), (False, EVADED)])
+def test_a_stream_without_items_is_unchecked_and_must_be_asked_for(
+    tmp_path: Path, *, stream: bool, expected: list[str]
+) -> None:
+    contracts = answering(tmp_path, {**JSON_AND, **EVENTS})
+    mock = Mock("r", ["[DONE]"], headers={"content-type": "text/event-stream"})
+    verdict = contracts.check_mock(request(body={"stream": stream}), mock)
+    assert pairs(verdict) == expected
+    assert not verdict.checked
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", LINES])
