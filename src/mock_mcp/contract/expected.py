@@ -135,8 +135,10 @@ def sample_mock(contracts: Contracts, request: Mapping[str, Any], *, seed: int |
     wanted = expected(contracts, request, source=source)
     if wanted is None:
         reason = source.reason or "no contract applies"
+        repair = ' Name one in pyproject.toml: [tool.mock-mcp] openapi = ["openapi.json"].'
         raise CannotSample(
             f"{name} cannot be answered from a contract: {reason.removesuffix('.')}."
+            f"{'' if source.error or source.skipped else repair}"
         )
     seed = f"{seed}/{call}"
     match = source.match

@@ -11,6 +11,7 @@ import pytest
 from mock_mcp.contract.document import DocumentSource
 from mock_mcp.contract.expected import sample_mock
 from mock_mcp.contract.gate import Contracts
+from mock_mcp.contract.sample import CannotSample
 
 STRING = {"type": "string"}
 PET = {
@@ -143,3 +144,10 @@ def test_a_new_object_has_an_id_of_its_own(contracts: Contracts) -> None:
 def test_the_document_s_example_stays_as_it_is(contracts: Contracts) -> None:
     assert answer(contracts, "GET", "/pets/7")["id"] == 7
     assert answer(contracts, "GET", "/pets/none")["id"] == 1
+
+
+def test_without_a_contract_there_is_no_sample_and_the_reader_is_told_what_to_do() -> None:
+    request = {"requestId": "a", "endpoint": "https://api.test/pets?token=s3cret", "method": "GET"}
+    with pytest.raises(CannotSample, match=r"Name one in pyproject\.toml") as caught:
+        sample_mock(Contracts([]), request, seed=1)
+    assert "s3cret" not in caught.value.message
