@@ -25,8 +25,15 @@ from mock_mcp.recordings.format import RecordedRequest
 
 __all__ = ["DEFAULT_MATCH", "BeforeMatch", "Key", "Matching", "RequestMatcher"]
 
-DEFAULT_MATCH = ("method", "host", "path", "query", "body", "headers:x-amz-target")
-"""What makes two calls the same; the header names the operation where AWS has one URL for all."""
+DEFAULT_MATCH = (
+    *("method", "host", "path", "query", "body"),
+    *("headers:range", "headers:x-ms-range", "headers:x-amz-target"),
+)
+"""What makes two calls the same.
+
+The headers say what is asked for where the URL does not: which part of a file (large ones come in
+parts, from several threads), and which operation where AWS has one URL for all.
+"""
 
 Key = tuple[Any, ...]
 """Comparable values, one for each name in `Matching.parts`."""
