@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.coerce import fields_of
-from mock_mcp.contract.schema import CompiledSchema
+from mock_mcp.contract.schema import MAX_LOOKED_AT, CompiledSchema
 from mock_mcp.contract.violations import excerpt, explain
 from mock_mcp.sequential import is_event, is_event_stream, is_sequential, join, read_item, split
 from mock_mcp.types import Violation
@@ -72,6 +72,7 @@ def item_violations(
 ) -> Iterator[Violation]:
     """Yield what is wrong with each item; pointers begin with ``/body`` and its number, from 0."""
     values: list[Any] = []
+    is_wrong = False
     for number, item in _items(body, media_type):
         meanings = tuple(_meanings(item, media_type, compiled, scope))
         if scope == "list":
@@ -82,7 +83,11 @@ def item_violations(
             explain(compiled, value, request_id=request_id, prefix=f"{prefix}{place}")
             for place, value in meanings
         ]
-        yield from min(found, key=len) if found else [_not_json(request_id, prefix, item)]
+        best = min(found, key=len) if found else (_not_json(request_id, prefix, item),)
+        yield from best
+        is_wrong = is_wrong or bool(best)
+        if is_wrong and number >= MAX_LOOKED_AT:
+            return  # as of a long list: what is said so far will do
     if scope == "list":
         yield from explain(compiled, values, request_id=request_id, prefix="/body")
 

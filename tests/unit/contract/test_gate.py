@@ -389,6 +389,18 @@ def test_each_item_of_a_sequence_is_judged(
     assert verdict.checked
 
 
+def test_a_long_stream_is_judged_whole_and_explained_by_its_head(tmp_path: Path) -> None:
+    contracts = answering(tmp_path, {LINES: {"schema": OBJECT}})
+
+    def verdict(items: list[Any]) -> Verdict:
+        mock = Mock("r", items, headers={"content-type": LINES})
+        return contracts.check_mock(request(), mock)
+
+    (only,) = verdict([*[{"id": 1}] * 1000, {}]).violations
+    assert only.pointer == "/body/1000/id"
+    assert len(verdict([{}] * 100_000).violations) == MAX_VIOLATIONS + 1
+
+
 @pytest.mark.parametrize(("stream", "expected"), [(True, []), (False, EVADED)])
 def test_a_stream_without_items_is_unchecked_and_must_be_asked_for(
     tmp_path: Path, *, stream: bool, expected: list[str]
