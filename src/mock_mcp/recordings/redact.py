@@ -88,6 +88,8 @@ SECRETS = (
 )
 """Names of fields whose values are secrets; case, hyphens and underscores do not matter."""
 
+_SIGNATURE = "signature"
+"""A secret in a query, which it lets in; in a body it is data as any other."""
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _PARAMETER = re.compile(r"(?P<lead>^|[?&])(?P<name>[^=&?#\s<>\"]+)=(?P<value>[^&#\s<>\"]*)")
 _ELEMENT = re.compile(
@@ -218,7 +220,7 @@ class Redaction:
         def cleaned(pair: re.Match[str]) -> str:
             name = pair["name"]
             said = unquote_plus(name) if "%" in name or "+" in name else name
-            if pair["value"] and self._secret(said):
+            if pair["value"] and (self._secret(said) or plain(said) == _SIGNATURE):
                 return f"{pair['lead']}{name}={PLACEHOLDER}"
             return pair[0]
 

@@ -30,6 +30,7 @@ U = "https://api.test/users"
         ("https://me:S3CR@ET@api.test/", "https://REDACTED@api.test/"),
         (f"{U}#access_token=S3CRET", U),
         (f"{U}?X-Amz-Signature=S3CRET&x=1", f"{U}?X-Amz-Signature=REDACTED&x=1"),
+        (f"{U}?Expires=9&Signature=S3CRET%3D", f"{U}?Expires=9&Signature=REDACTED"),
         (f"{U}?q=what?token", f"{U}?q=what?token"),
     ],
 )
@@ -61,6 +62,7 @@ def test_urls(url: str, cleaned: str) -> None:
         (msgspec.UNSET, msgspec.UNSET),
         (None, None),
         ("{", "{"),
+        ({"signature": "c2ln"}, {"signature": "c2ln"}),
         (
             '<?xml version="1.0"?>\n<A><Id>7</Id><SecretAccessKey>S3CRET</SecretAccessKey></A>',
             '<?xml version="1.0"?>\n<A><Id>7</Id><SecretAccessKey>REDACTED</SecretAccessKey></A>',
