@@ -658,18 +658,17 @@ def _both(left: _Merged, right: _Merged) -> _Merged | None:
             merged[key] = dict(left[key])
             for name, part in right[key].items():
                 merged[key][name] = _all_of(left[key].get(name, True), part)
-        elif key == "prefixItems":
-            longest = max(len(left[key]), len(right[key]))
-            pad: list[Schema] = [True] * longest
-            pairs = zip([*left[key], *pad][:longest], [*right[key], *pad][:longest], strict=True)
-            merged[key] = [_all_of(a, b) for a, b in pairs]
         elif key == "dependentRequired":
-            merged[key] = {**left[key], **right[key]}
+            merged[key] = {
+                name: [*left[key].get(name, ()), *right[key].get(name, ())]
+                for name in dict.fromkeys((*left[key], *right[key]))
+            }
         elif key == "multipleOf":
             merged[key] = _common_step(left[key], right[key])
         elif key == "uniqueItems":
             merged[key] = left[key] or right[key]
     _merge_members(merged, left, right)
+    _merge_prefixes(merged, left, right)
     return merged
 
 
@@ -685,6 +684,20 @@ def _merge_members(merged: _Merged, left: _Merged, right: _Merged) -> None:
         merged["additionalProperties"] = _all_of(
             left["additionalProperties"], right["additionalProperties"]
         )
+
+
+def _merge_prefixes(merged: _Merged, left: _Merged, right: _Merged) -> None:
+    """Merge prefixItems; a place beyond the shorter list must obey the items of its side."""
+    if "prefixItems" in left or "prefixItems" in right:
+        ours, theirs = left.get("prefixItems", ()), right.get("prefixItems", ())
+        merged["prefixItems"] = [
+            _all_of(a, b)
+            for a, b in zip(
+                [*ours, *[left.get("items", True)] * (len(theirs) - len(ours))],
+                [*theirs, *[right.get("items", True)] * (len(ours) - len(theirs))],
+                strict=True,
+            )
+        ]
 
 
 def _seen_by(schema: _Merged, name: str) -> Schema:

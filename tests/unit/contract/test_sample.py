@@ -54,6 +54,26 @@ CASES: dict[str, Any] = {
     "pattern": text(pattern=r"^[A-Z]{3}-\d{4}$"),
     "pattern with lookahead": text(pattern=r"^(?=.*\d)[a-z\d]{12}$"),
     "pattern and lengths": text(pattern="^[a-z]+$", minLength=30, maxLength=32),
+    "dependent names of two parts": {
+        **record("a", a=True),
+        "allOf": [{"dependentRequired": {"a": ["b"]}}, {"dependentRequired": {"a": ["c"]}}],
+    },
+    "prefix beyond another prefix": {
+        "type": "array",
+        "minItems": 2,
+        "allOf": [
+            {"prefixItems": [text()], "items": {"type": "integer"}},
+            {"prefixItems": [{"minLength": 1}, {"minimum": 7}]},
+        ],
+    },
+    "prefix of one part, items of another": {
+        "type": "array",
+        "minItems": 3,
+        "allOf": [
+            {"prefixItems": [{"minimum": 7}, {"minimum": 9}]},
+            {"items": {"type": "integer"}},
+        ],
+    },
     "two patterns": {"allOf": [text(pattern="^sk_"), text(pattern="[0-9]{3}$")]},
     "short": text(maxLength=3),
     "long": text(minLength=400),
