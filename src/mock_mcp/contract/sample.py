@@ -452,11 +452,17 @@ class _Attempt:
         highest = merged.get("maxItems", math.inf)
         if "contains" in merged:
             needed = merged.get("minContains", 1)
-            both: Schema = {"allOf": [items, merged["contains"]]}
-            prefix += [both] * (needed - len(prefix))
             lowest = max(lowest, needed)
         if lowest > MAX_ITEMS:
             raise spot.fail(f"at least {lowest} items are required")
+        if "contains" in merged and needed:
+            length = max(needed, len(prefix))
+            if items is not False:
+                length = max(length, min(len(prefix) + needed, highest))
+            prefix += [items] * (length - len(prefix))
+            for at in range(length - needed, length):
+                prefix[at] = _all_of(prefix[at], merged["contains"])
+            lowest = max(lowest, length)
         count = self._item_count(items, len(prefix), spot)
         count = int(min(max(count, lowest), highest))
         if items is False:
