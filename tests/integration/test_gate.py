@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import mock_mcp
+from mock_mcp import DaemonClient, MockMcpDaemon
 from mock_mcp.errors import UnusableContract
 from support.daemons import ServedDaemon
 from support.http import RpcError
@@ -178,3 +181,24 @@ async def test_the_python_client_raises_what_the_daemon_says(
             await responder.provide(await responder.claim())
         with pytest.raises(UnusableContract, match="nothing is there"):
             await asking
+
+
+@pytest.mark.asyncio
+async def test_its_thread_ends_with_the_daemon(project: Path, cache_dir: Path) -> None:
+    configure(project).write_text(document(USER))
+    before = set(threading.enumerate())
+    async with (
+        MockMcpDaemon(project, cache_dir=cache_dir) as daemon,
+        mock_mcp.connect(project_root=project, cache_dir=cache_dir, enabled=True) as client,
+        DaemonClient.of(daemon.info) as control,
+    ):
+        waiting = asyncio.create_task(client.request_mock(URL))
+        claim = await control.claim_next_batch("a", wait_ms=10_000)
+        assert claim is not None
+        mocks = [mock_mcp.Mock(claim.requests[0]["requestId"], {"id": 7})]
+        await control.provide_batch("a", claim.batch_id, claim.claim_token, mocks)
+        assert (await waiting).data == {"id": 7}
+        gates = [each for each in set(threading.enumerate()) - before if "gate" in each.name]
+        assert len(gates) == 1
+    gates[0].join(60)
+    assert not gates[0].is_alive()

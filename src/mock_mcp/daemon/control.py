@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -290,9 +291,12 @@ class Control:
                 provided.then(lambda: answer.resolve(provided.result()))
 
         loop = asyncio.get_running_loop()
-        self._gate.submit(requests, params.mocks).add_done_callback(
-            lambda checked: loop.call_soon_threadsafe(judged, checked)
-        )
+
+        def tell(checked: concurrent.futures.Future[GateResult]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the daemon has stopped
+                loop.call_soon_threadsafe(judged, checked)
+
+        self._gate.submit(requests, params.mocks).add_done_callback(tell)
         return answer
 
     def _provide_checked(

@@ -64,7 +64,7 @@ class Gate:
         self._root = root
         self._cache_dir = cache_dir
         self._project: ProjectContracts | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def applies(self, requests: Iterable[MockRequest]) -> bool:
@@ -95,6 +95,12 @@ class Gate:
             self._thread.start()
         self._jobs.put(job)
         return answer
+
+    def close(self) -> None:
+        """Let the thread end once it has done what it was given; a later check starts another."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread = None
 
     def check(self, requests: Sequence[MockRequest], mocks: Sequence[Mock]) -> GateResult:
         """Check the mock of every request; mocks of other requests are ignored."""
@@ -144,8 +150,8 @@ class Gate:
         )
 
     def _work(self) -> None:
-        while True:
-            self._jobs.get()()
+        while (job := self._jobs.get()) is not None:
+            job()
 
 
 def _noted(notes: Sequence[str]) -> str:

@@ -96,8 +96,8 @@ class MockMcpDaemon:
         self.hub = Hub(
             self.limits, clock=self._clock, batch_log=self._batch_log, logger=self._logger
         )
-        gate = Gate(self.project.root, cache_dir=self.cache.contracts())
-        self._control = Control(self.hub, self, gate)
+        self._gate = Gate(self.project.root, cache_dir=self.cache.contracts())
+        self._control = Control(self.hub, self, self._gate)
         self._lock = FileLock(self.cache.lock(self.project.id))
         self._server = IpcServer(self._connection, self.cache.ipc_path(self.project.id))
         self._transports: set[asyncio.Transport] = set()
@@ -185,6 +185,7 @@ class MockMcpDaemon:
             if isinstance(protocol, WebSocketLink):
                 protocol.close(*CloseReason.SHUTTING_DOWN)
         self.hub.close()
+        self._gate.close()
         await asyncio.sleep(0)
         for transport in list(self._transports):
             if not isinstance(transport.get_protocol(), WebSocketLink):
