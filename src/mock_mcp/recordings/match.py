@@ -167,6 +167,8 @@ class Matching:
         return pairs
 
     def _headers(self, request: RecordedRequest, wanted: re.Pattern[str]) -> tuple[Any, ...]:
+        if not request.headers:  # most, as few headers are recorded
+            return ()
         ignored = self._ignored.headers
         return tuple(
             sorted(

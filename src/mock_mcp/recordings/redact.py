@@ -134,7 +134,7 @@ class Redaction:
     def recording(self, request_headers: Iterable[str]) -> Self:
         """Return the same redaction that records more request headers."""
         wanted = tuple(request_headers)
-        if not wanted:
+        if all(self._request_headers(name.lower()) for name in wanted):
             return self
         names = (*self._recorded, *wanted)
         more = copy.copy(self)

@@ -41,11 +41,13 @@ def rules_of(settings: ScopeSettings) -> Rules:
 
 def _make_rules(settings: ScopeSettings) -> Rules:
     """Make the rules; without names of secret fields, even (), nothing is redacted."""
+    matching = Matching(settings.match, settings.ignore, settings.before_match)
     return Rules(
         HostRules(settings.hosts, passthrough=settings.passthrough),
-        Matching(settings.match, settings.ignore, settings.before_match),
+        matching,
         Redaction(
             names=settings.redact or (),
+            request_headers=matching.request_headers,
             response_headers=settings.response_headers,
             enabled=settings.redact is not None,
         ),
