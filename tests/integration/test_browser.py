@@ -182,6 +182,27 @@ def test_answers_without_a_body(browse: Any, mocks: Any) -> None:
 
 
 @ASYNC_API
+def test_an_event_source_hears_the_items_of_a_stream(browse: Any, mocks: Any) -> None:
+    items = [{"event": "price", "data": {"of": "tea", "cents": 350}}, {"data": "[DONE]"}]
+    mocks.add_response("GET", "/api/prices", items, headers={"content-type": "text/event-stream"})
+    [heard] = browse(mocks, lambda page: page.evaluate(LISTEN, "/api/prices"))
+    assert heard == [["price", '{"of":"tea","cents":350}'], ["message", "[DONE]"]]
+    assert [call.headers["accept"] for call in mocks.calls] == ["text/event-stream"]
+
+
+LISTEN = """url => new Promise((resolve, reject) => {
+    const source = new EventSource(url), heard = [];
+    const hear = event => {
+        heard.push([event.type, event.data]);
+        if (event.data === "[DONE]") { source.close(); resolve(heard); }
+    };
+    source.addEventListener("price", hear);
+    source.onmessage = hear;
+    source.onerror = () => { source.close(); reject("closed early"); };
+})"""
+
+
+@ASYNC_API
 def test_cookies_are_kept_and_sent(browse: Any, mocks: Any) -> None:
     cookies = ["a=1; Path=/", "b=2; Path=/; HttpOnly"]
     mocks.add_response("GET", "/api/login", 1, headers={"Set-Cookie": cookies})
