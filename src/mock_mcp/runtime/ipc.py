@@ -190,7 +190,8 @@ async def connect_ipc(factory: Callable[[], P], path: str) -> P:
     loop = asyncio.get_running_loop()
     try:
         if sys.platform == "win32":
-            transport, protocol = await loop.create_pipe_connection(factory, path)  # type: ignore[attr-defined]
+            _, protocol = await loop.create_pipe_connection(factory, path)  # type: ignore[attr-defined]
+            await asyncio.sleep(0)  # asyncio does not wait here for connection_made
             return protocol  # type: ignore[no-any-return]
         transport, protocol = await loop.create_unix_connection(factory, path)
     except OSError as exc:
