@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 __all__ = [
+    "ASKING_HEADERS",
     "BatchInfo",
     "Claim",
     "ClaimInfo",
@@ -33,6 +34,10 @@ __all__ = [
 
 Source = Literal["ai", "example", "live", "hand"]
 """Who an answer comes from: an assistant, the contract alone, the real API, or a person."""
+
+ASKING_HEADERS = ("range", "x-ms-range", "x-amz-target")
+"""The headers that say what is asked for where the URL does not: which part of a file (large ones
+come in parts, from several threads), and which operation where AWS has one URL for all."""
 
 
 class _Value(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -309,6 +309,23 @@ def test_a_responder_that_cannot_start_ends_the_run_with_the_reason(
     assert not responders(cache_dir)
 
 
+@pytest.mark.parametrize("interpreter", ["", "python"], ids=["unknown", "not executable"])
+def test_an_interpreter_that_cannot_be_started_ends_the_run_with_the_way_out(
+    tests: PluginProject, monkeypatch: pytest.MonkeyPatch, interpreter: str
+) -> None:
+    tests.write(TWO)
+    if interpreter:
+        file = tests.path / interpreter
+        file.touch()
+        interpreter = str(file)
+    monkeypatch.setattr(sys, "executable", interpreter)
+    result = tests.run("--mock-responder=sample")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.text.splitlines() if line.startswith("ERROR")]
+    assert f"{interpreter!r}, cannot be started again" in line
+    assert "`mock-mcp respond --using sample`" in line
+
+
 def test_a_test_that_stops_the_clocks_is_answered_and_times_out(tests: PluginProject) -> None:
     """As freezegun does: the monotonic clock stands still, too."""
     tests.write("""

@@ -1,8 +1,9 @@
 """Answers that a responder gave for the rest of a run, found again by the request.
 
 Two requests are the same when everything is that can decide their answer: method, endpoint, body,
-contract, metadata, and of the headers ``accept``, by which the contract picks the media type. The
-request's id and the test's name differ from one call to the next and are left out.
+contract, metadata, and of the headers ``accept``, by which the contract picks the media type, and
+those that say what is asked for (`ASKING_HEADERS`). The request's id and the test's name differ
+from one call to the next and are left out.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from mock_mcp.types import Mock, MockRequest
+from mock_mcp.types import ASKING_HEADERS, Mock, MockRequest
 
 __all__ = ["ReusableAnswers"]
 
+_COMPARED = frozenset(("accept", *ASKING_HEADERS))
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -71,8 +73,8 @@ def _key(request: MockRequest) -> bytes:
     fields["requestId"] = None
     headers = fields.get("headers")
     if isinstance(headers, dict):
-        named = [(str(name).lower(), value) for name, value in headers.items()]
-        fields["headers"] = [value for name, value in named if name == "accept"]
+        named = {name.lower(): value for name, value in headers.items()}
+        fields["headers"] = {name: named[name] for name in _COMPARED & named.keys()}
     metadata = fields.get("metadata")
     if isinstance(metadata, dict):
         fields["metadata"] = {name: part for name, part in metadata.items() if name != "test"}

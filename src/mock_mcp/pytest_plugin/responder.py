@@ -50,16 +50,25 @@ class ResponderProcess:
             words = shlex.split(using)
         except ValueError as exc:
             raise ResponderUnusable(f"--mock-responder={using!r}: {exc}.") from None
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [
-                *(sys.executable, "-P", "-m", "mock_mcp", "respond"),
-                *("--json", "--runs-from-stdin", "--project-root", str(root), "--using", *words),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is pytest's: tear-down may still ask for mocks
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [
+                    *(sys.executable, "-P", "-m", "mock_mcp", "respond"),
+                    *("--json", "--runs-from-stdin"),
+                    *("--project-root", str(root), "--using", *words),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is pytest's: tear-down may still ask for mocks
+            )
+        except OSError as exc:
+            raise ResponderUnusable(
+                f"--mock-responder={using}: the responder did not start: the interpreter of this "
+                f"pytest, {sys.executable!r}, cannot be started again ({exc.strerror}). Run "
+                "pytest with the python of an environment that has mock-mcp; or start "
+                f"`mock-mcp respond --using {using}` yourself and run pytest with MOCK_MCP=1."
+            ) from None
         self._readers = [
             threading.Thread(target=read, name="mock-mcp-responder", daemon=True)
             for read in (self._read_events, self._read_errors)

@@ -22,18 +22,15 @@ import msgspec
 
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.format import RecordedRequest
+from mock_mcp.types import ASKING_HEADERS
 
 __all__ = ["DEFAULT_MATCH", "BeforeMatch", "Key", "Matching", "RequestMatcher"]
 
 DEFAULT_MATCH = (
     *("method", "host", "path", "query", "body"),
-    *("headers:range", "headers:x-ms-range", "headers:x-amz-target"),
+    *(f"headers:{name}" for name in ASKING_HEADERS),
 )
-"""What makes two calls the same.
-
-The headers say what is asked for where the URL does not: which part of a file (large ones come in
-parts, from several threads), and which operation where AWS has one URL for all.
-"""
+"""What makes two calls the same."""
 
 Key = tuple[Any, ...]
 """Comparable values, one for each name in `Matching.parts`."""
