@@ -18,6 +18,7 @@ import msgspec
 from mock_mcp.errors import MockMcpError
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest
 from mock_mcp.recordings.match import Key
+from mock_mcp.recordings.renamed import left_behind
 from mock_mcp.recordings.store import Recorded, RecordingFile
 from mock_mcp.words import cut
 
@@ -171,6 +172,8 @@ def explain_miss(
     prepared = file.matching.prepare(cleaned)
     recorded = file.recorded()
     if not recorded:
+        if (hint := left_behind(file, request)) is not None:
+            details = (*details, hint)
         return RecordingMiss(cleaned, file.path, "no-recording", repair, details=details)
     if prepared is None:
         details = ("The before_match hook left it out of matching.", *details)

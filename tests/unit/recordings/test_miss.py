@@ -60,6 +60,19 @@ def test_no_recording(test: Test) -> None:
     assert str(test.path) in str(miss)
     assert REPAIR in str(miss)
     assert isinstance(miss, MockMcpError)
+
+
+def test_a_renamed_test_is_told_where_its_recording_is(test: Test) -> None:
+    test.file.write_text("def test_buy(): ...")
+    test.record(answered(call(U)))
+    test.path.rename(test.path.with_name("test_pay.json"))
+    content = test.path.with_name("test_pay.json").read_bytes()
+    test.path.with_name("test_pay.json").write_bytes(content.replace(b"test_buy", b"test_pay"))
+    miss = missed(test, call(U))
+    assert miss.cause == "no-recording"
+    assert "It is recorded for test_shop.py::test_pay, which is gone" in miss.message
+    assert "test_pay.json test_buy.json" in miss.message
+    assert miss.message.endswith(f"To obtain the answer: {REPAIR}")
     assert miss.code == "recording-miss"
 
 
