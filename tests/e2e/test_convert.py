@@ -58,9 +58,9 @@ def test_an_imported_cassette_replays(project, run):
     made = run("mock_mcp", "import", cassette, "--test", "test_a.py::test_b")
     assert made.returncode == 0, made.stderr
     written = project / "__mocks__/test_a/test_b.json"
-    assert made.stdout.splitlines()[-1] == (
-        f"{written}: 10 calls of test_a.py::test_b (10 not checked by a contract)"
-    )
+    place, said = made.stdout.splitlines()[-1].split(": ")
+    assert project / place == written
+    assert said == "10 calls of test_a.py::test_b (10 not checked by a contract)"
     texts = written.read_text("utf-8") + "".join(
         path.read_text("latin-1") for path in written.parent.iterdir()
     )
@@ -162,6 +162,19 @@ def test_without_a_target_nothing_is_written(project, run):
     assert lost == "  a.har: $.log.entries[1].request: `request` is missing"
     assert summary.startswith("1 call can be imported (1 not checked by a contract); name the")
     assert sorted(project.rglob("*")) == before
+
+
+def test_stubs_without_a_host_are_said_to_go_where_wiremock_listens(project, run):
+    stub = {"request": {"method": "GET", "url": "/users/1"}, "response": {"status": 204}}
+    (project / "stub.json").write_text(json.dumps(stub))
+    told = run("mock_mcp", "import", "stub.json")
+    assert "1 call to http://localhost:8080, where WireMock listens" in told.stdout
+    assert "--base-url" in told.stdout
+    named = ("--base-url", "https://api.test")
+    made = run("mock_mcp", "import", "stub.json", *named, "--out", "r.json")
+    assert made.stdout == "r.json: 1 call of r (1 not checked by a contract)\n"
+    (call,) = read_recording(project / "r.json").interactions
+    assert call.request.url == "https://api.test/users/1"
 
 
 def test_several_files_make_one_recording_of_one_host(project, run):

@@ -19,6 +19,7 @@ from mock_mcp.convert.values import Loss
 from mock_mcp.convert.wiremock import BASE_URL
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.exchange import Decision, HostRules, Origin
+from mock_mcp.recordings.check import shown
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.marks import TestSource
 from mock_mcp.recordings.paths import DIRECTORY, Place, locate, names_of
@@ -64,7 +65,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-url",
         metavar="URL",
-        default=BASE_URL,
         help=f"where calls of WireMock stubs go that name no host (default: {BASE_URL})",
     )
     add_project_root(parser)
@@ -73,12 +73,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(slots=True)
 class _Imported:
-    """What came of an import; ``elsewhere`` counts the calls that ``--host`` left out."""
+    """What came of an import.
+
+    Attributes:
+        unnamed: Headers of answers that are left out.
+        elsewhere: How many calls ``--host`` left out.
+        nowhere: How many calls go to `BASE_URL` because nothing names their host.
+    """
 
     calls: list[RecordedInteraction] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     unnamed: set[str] = field(default_factory=set)
     elsewhere: int = 0
+    nowhere: int = 0
     written: Place | None = None
 
     @property
@@ -90,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     """Import the files; 1 when no call could be imported."""
     place = _place(options)
     if place is not None and place.path.exists() and not options.replace:
-        raise ConfigurationError(f"{place.path} is there already; --replace writes it anew.")
+        raise ConfigurationError(f"{shown(place.path)} is there already; --replace writes it anew.")
     project = Project.resolve(options.project_root, place and _above(place.path))
     check = ContractCheck(ProjectContracts(project.root, cache_dir=contract_cache()))
     redaction = Redaction(
@@ -100,12 +107,15 @@ def run(options: argparse.Namespace) -> int:
     hosts = None if options.host is None else HostRules(options.host, loopback=False)
     done = _Imported()
     accepted = done.calls
-    for conversion in read_conversions(options.files, options.base_url):
+    for conversion in read_conversions(options.files, options.base_url or BASE_URL):
         if hosts is not None:
             wanted = [call for call in conversion.calls if _goes_to(hosts, call[1])]
             done.elsewhere += len(conversion.calls) - len(wanted)
             conversion.calls = wanted
-        accepted += accept(conversion, redaction, check)
+        taken = accept(conversion, redaction, check)
+        accepted += taken
+        if conversion.format == "wiremock" and options.base_url is None:
+            done.nowhere += sum(call.request.url.startswith(f"{BASE_URL}/") for call in taken)
         done.losses += conversion.losses
         done.unnamed |= conversion.unnamed
     if place is not None and accepted:
@@ -184,10 +194,15 @@ def _text(done: _Imported) -> Iterator[str]:
     if done.elsewhere:
         calls = "call to another host was" if done.elsewhere == 1 else "calls to other hosts were"
         yield f"{done.elsewhere} {calls} left out."
+    if done.nowhere:
+        yield (
+            f"{counted(done.nowhere, 'call')} to {BASE_URL}, where WireMock listens: its host is "
+            "named nowhere. --base-url says which API it stands in for."
+        )
     count = counted(len(done.calls), "call")
     said = f" ({done.unchecked} not checked by a contract)" if done.unchecked else ""
     if done.written is not None:
-        yield f"{done.written.path}: {count} of {done.written.test}{said}"
+        yield f"{shown(done.written.path)}: {count} of {done.written.test}{said}"
     else:
         hint = "; name the test with --test to write them" if done.calls else ""
         yield f"{count} can be imported{said}{hint}"
