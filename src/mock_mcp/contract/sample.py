@@ -166,10 +166,14 @@ _LIKELY_NAMES = (
 _OBJECT_KEYS = ("properties", "required", "additionalProperties", "patternProperties")
 _BY_KEYWORD = (
     ("object", (*_OBJECT_KEYS, "minProperties", "maxProperties", "propertyNames")),
+    ("object", ("dependentRequired", "dependentSchemas")),
     ("array", ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains")),
     ("string", ("pattern", "minLength", "maxLength", "format")),
     ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
 )
+_LISTED = {"string": "$patterns", "array": "$contains"}
+# What a schema that names no type may be, when what its keywords speak of is impossible.
+_TYPES = ("string", "object", "integer", "array", "boolean", "number", "null")
 
 
 class _Attempt:
@@ -263,11 +267,31 @@ class _Attempt:
 
     def _plain(self, merged: _Merged, spot: _Spot) -> Any:
         """Make a value for a schema without choices, and check what it must not be."""
+        problem: _NoValue | None = None
         for turn in range(REDRAWS):
-            value = self._value(merged, spot if turn < 2 else replace(spot, words=("key",)))
-            if not any(self._judge.accepts(value, part) for part in merged.get("$not", ())):
+            try:
+                value = self._value(merged, spot if turn < 2 else replace(spot, words=("key",)))
+            except _OutOfSteps:
+                raise
+            except _NoValue as error:
+                problem = error
+                break
+            if not self._is_excluded(value, merged):
                 return value
-        raise spot.fail("every value drawn is excluded by not")
+        is_untyped = "type" not in merged and "enum" not in merged
+        for kind in _TYPES if is_untyped and self._strategy.rotate > 1 else ():
+            try:
+                value = self._of_type(kind, merged, spot)
+            except _OutOfSteps:
+                raise
+            except _NoValue:
+                continue
+            if not self._is_excluded(value, merged):
+                return value
+        raise problem or spot.fail("every value drawn is excluded by not")
+
+    def _is_excluded(self, value: Any, merged: _Merged) -> bool:
+        return any(self._judge.accepts(value, part) for part in merged.get("$not", ()))
 
     def _value(self, merged: _Merged, spot: _Spot) -> Any:
         if "enum" in merged:
@@ -296,7 +320,8 @@ class _Attempt:
 
     def _fits(self, value: Any, merged: _Merged) -> bool:
         plain = {key: part for key, part in merged.items() if key[0] != "$"}
-        return self._judge.accepts(value, plain) and all(
+        rules = (plain, *merged.get("$contains", ()))
+        return all(self._judge.accepts(value, rule) for rule in rules) and all(
             pattern_matches(pattern, value)
             for pattern in merged.get("$patterns", ())
             if isinstance(value, str)
@@ -307,9 +332,7 @@ class _Attempt:
         types = list(merged.get("type") or ())
         if not types:
             for kind, keywords in _BY_KEYWORD:
-                if any(keyword in merged for keyword in keywords) or (
-                    kind == "string" and "$patterns" in merged
-                ):
+                if any(keyword in merged for keyword in keywords) or (_LISTED.get(kind) in merged):
                     types.append(kind)
             types = types[:1] or ["string"]
         affordable = max(spot.allowance, FAMILIAR if spot.depth <= 4 else 1)
@@ -388,10 +411,11 @@ class _Attempt:
         parts = [part for key, part in _patterned(merged) if pattern_matches(key, name)]
         if name in merged.get("properties", {}):
             parts.insert(0, merged["properties"][name])
-        if not parts:
-            parts = [merged.get("additionalProperties", True)]
+        else:
+            parts += (_seen_by(part, name) for part in merged.get("$extras", ()))
         if not self._judge.accepts(name, merged.get("propertyNames", True)):
             return False
+        parts = [part for part in parts if part is not True] or [True]
         return parts[0] if len(parts) == 1 else {"allOf": parts}
 
     def _keep_dependencies(self, merged: _Merged, value: dict[str, Any], around: _Spot) -> None:
@@ -419,11 +443,12 @@ class _Attempt:
             if len(value) < lowest and name not in value:
                 self._put(value, name, self._member(merged, name), around, False)
         share = replace(around, allowance=max(around.allowance // max(wanted, 1), 0))
-        for _ in range(wanted * REDRAWS):
+        for turn in range(wanted * REDRAWS):
             if len(value) >= wanted:
                 return
             entry = replace(share, persona=Persona(self._dice))
-            name = self._new_name(merged, patterns, around)
+            pattern = patterns[turn // wanted % len(patterns)][0] if patterns else None
+            name = self._new_name(merged, pattern, around)
             if name in value:
                 name = f"{name}_{entry.persona.noun}"
             if name not in value:
@@ -431,10 +456,10 @@ class _Attempt:
         if len(value) < lowest:
             raise around.fail(f"found no names for minProperties {lowest}")
 
-    def _new_name(self, merged: _Merged, patterns: list[tuple[str, Schema]], around: _Spot) -> str:
+    def _new_name(self, merged: _Merged, pattern: str | None, around: _Spot) -> str:
         rule = merged.get("propertyNames")
-        if rule is None and patterns and not isinstance(merged.get("additionalProperties"), dict):
-            rule = {"pattern": patterns[0][0]}
+        if rule is None and pattern and not isinstance(merged.get("additionalProperties"), dict):
+            rule = {"pattern": pattern}
         persona = Persona(self._dice)
         if rule is None:
             return f"{persona.adjective}_{persona.noun}"
@@ -446,30 +471,20 @@ class _Attempt:
     # -- Arrays -------------------------------------------------------------------------------
 
     def _array(self, merged: _Merged, spot: _Spot) -> list[Any]:
-        prefix: list[Schema] = list(merged.get("prefixItems", ()))
+        prefix: Sequence[Schema] = merged.get("prefixItems", ())
         items: Schema = merged.get("items", True)
+        tally = _Tally(merged.get("$contains", ()), self._judge)
         lowest = merged.get("minItems", 0)
+        if max(lowest, tally.lacking) > MAX_ITEMS:
+            raise spot.fail(f"at least {max(lowest, tally.lacking)} items are required")
         highest = merged.get("maxItems", math.inf)
-        if "contains" in merged:
-            needed = merged.get("minContains", 1)
-            lowest = max(lowest, needed)
-        if lowest > MAX_ITEMS:
-            raise spot.fail(f"at least {lowest} items are required")
-        if "contains" in merged and needed:
-            length = max(needed, len(prefix))
-            if items is not False:
-                length = max(length, min(len(prefix) + needed, highest))
-            prefix += [items] * (length - len(prefix))
-            for at in range(length - needed, length):
-                prefix[at] = _all_of(prefix[at], merged["contains"])
-            lowest = max(lowest, length)
-        count = self._item_count(items, len(prefix), spot)
-        count = int(min(max(count, lowest), highest))
         if items is False:
-            count = min(count, len(prefix))
+            highest = min(highest, len(prefix))
+        needed = len(prefix) + tally.lacking if tally.lacking else 0
+        count = max(self._item_count(items, len(prefix), spot), lowest, needed)
+        count = int(min(count, highest))
         value: list[Any] = []
         for at in range(count):
-            part = prefix[at] if at < len(prefix) else items
             place = replace(
                 spot,
                 path=f"{spot.path}/{at}",
@@ -477,20 +492,36 @@ class _Attempt:
                 allowance=spot.allowance // max(count, 1),
                 first=spot.first and at == 0,
             )
+            part = prefix[at] if at < len(prefix) else items
+            parts = tally.parts(part, count - at, is_free=at >= len(prefix))
             try:
-                item = self._item(part, place, value if merged.get("uniqueItems") else [])
+                item = self._first_item(parts, place, value if merged.get("uniqueItems") else [])
             except _OutOfSteps:
                 raise
             except _NoValue:
-                if at < lowest:
+                if at < lowest or tally.lacking:
                     raise
                 break
             is_repeated = at >= lowest and any(same(item, other) for other in value)
-            if not (is_repeated and self._sizes.is_simple(part)):
+            if len(parts) > 1 or not (is_repeated and self._sizes.is_simple(part)):
                 value.append(item)
+                tally.count(item)
         if len(value) < lowest:
             raise spot.fail(f"minItems {lowest} items are not possible")
+        if tally.lacking:
+            raise spot.fail("no place is left for an item that contains asks for")
         return value
+
+    def _first_item(self, parts: Sequence[Schema], place: _Spot, taken: list[Any]) -> Any:
+        """Make an item for the first of the schemas that has one."""
+        for part in parts[:-1]:
+            try:
+                return self._item(part, place, taken)
+            except _OutOfSteps:
+                raise
+            except _NoValue:
+                continue
+        return self._item(parts[-1], place, taken)
 
     def _item_count(self, items: Schema, prefix: int, spot: _Spot) -> int:
         """How many items read well here: few, and none where they cost too much."""
@@ -590,8 +621,10 @@ class _Attempt:
 
 # -- Merging schemas --------------------------------------------------------------------------
 
+_COUNTED = ("contains", "minContains", "maxContains")
 _IGNORED = frozenset(
     {"$ref", "allOf", "$defs", "anyOf", "oneOf", "if", "then", "else", "not", "pattern", "const"}
+    | frozenset(_COUNTED)
     | {"example", "examples", "default", "title", "description", "$schema", "$id", "$comment"}
 )
 
@@ -618,15 +651,20 @@ def _conjuncts(schema: Schema, defs: Mapping[str, Any], seen: set[str]) -> Itera
         ]
     if "pattern" in schema:
         plain["$patterns"] = [schema["pattern"]]
+    if "contains" in schema:
+        plain["$contains"] = [{key: schema[key] for key in _COUNTED if key in schema}]
     if "not" in schema:
         plain["$not"] = [schema["not"]]
+    if "additionalProperties" in schema:
+        plain["$extras"] = [plain]
     choices = [(kind, list(schema[kind])) for kind in ("oneOf", "anyOf") if kind in schema]
     if "if" in schema:
         holds = {"allOf": [schema["if"], schema.get("then", True)]}
         fails = {"allOf": [{"not": schema["if"]}, schema.get("else", True)]}
         choices.append(("if", [holds, fails]))
     for name, part in schema.get("dependentSchemas", {}).items():
-        choices.append(("if", [{"not": {"required": [name]}}, part]))
+        absent = {"not": {"type": "object", "required": [name]}}
+        choices.append(("if", [absent, part]))
     if choices:
         plain["$choices"] = choices
     examples = [*_listed(schema.get("examples"))]
@@ -644,7 +682,7 @@ def _both(left: _Merged, right: _Merged) -> _Merged | None:
     """Return the schema of what matches both; None when that is plainly nothing."""
     merged = {**left, **right}
     for key in left.keys() & right.keys():
-        if key in ("$patterns", "$not", "$choices", "$examples"):
+        if key in ("$patterns", "$not", "$choices", "$examples", "$extras", "$contains"):
             merged[key] = [*left[key], *right[key]]
         elif key == "type":
             merged[key] = _common_types(left[key], right[key])
@@ -658,7 +696,7 @@ def _both(left: _Merged, right: _Merged) -> _Merged | None:
             merged[key] = max(left[key], right[key])
         elif key in ("maximum", "exclusiveMaximum") or key.startswith("max"):
             merged[key] = min(left[key], right[key])
-        elif key in ("items", "contains", "propertyNames"):
+        elif key in ("items", "propertyNames"):
             merged[key] = _all_of(left[key], right[key])
         elif key == "patternProperties":
             merged[key] = dict(left[key])
@@ -764,6 +802,49 @@ def _count_items(value: dict[str, Any], judge: Judge, properties: Mapping[str, S
                 len(lists[0]), properties.get(name, True)
             ):
                 value[name] = len(lists[0])
+
+
+# -- Items that contains asks for -------------------------------------------------------------
+
+
+class _Tally:
+    """How many items of a list that is being made match each ``contains`` of its schema."""
+
+    def __init__(self, rules: Sequence[_Merged], judge: Judge) -> None:
+        self._rules = rules
+        self._judge = judge
+        self._hits = [0] * len(rules)
+
+    def count(self, item: Any) -> None:
+        """Count an item that the list has got."""
+        for at, rule in enumerate(self._rules):
+            self._hits[at] += self._judge.accepts(item, rule["contains"])
+
+    @property
+    def lacking(self) -> int:
+        """How many items are missing, if none of them matches two rules."""
+        return sum(self._lacking(at) for at in range(len(self._rules)))
+
+    def _lacking(self, at: int) -> int:
+        needed: int = self._rules[at].get("minContains", 1)
+        return max(needed - self._hits[at], 0)
+
+    def parts(self, part: Schema, places: int, *, is_free: bool) -> list[Schema]:
+        """Return what the next item may be, in the order to try; the last is what it must be.
+
+        Args:
+            part: What the list says of this item.
+            places: How many items the list can still get, this one included.
+            is_free: Whether no tuple decides what this item is.
+        """
+        for rule, hits in zip(self._rules, self._hits, strict=True):
+            if hits >= rule.get("maxContains", math.inf):
+                part = _all_of(part, {"not": rule["contains"]})
+        wanted = [rule["contains"] for at, rule in enumerate(self._rules) if self._lacking(at)]
+        found = [_all_of(part, each) for each in wanted]
+        if self.lacking > places and len(wanted) > 1:
+            found.insert(0, {"allOf": [part, *wanted]})
+        return [*found, part] if is_free or self.lacking >= places else [part]
 
 
 # -- Numbers ----------------------------------------------------------------------------------

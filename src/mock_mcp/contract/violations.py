@@ -356,7 +356,7 @@ class _Explainer:
         try:
             for step in error.evaluation_path[:-1]:
                 node = node[step]
-                if step == "$ref":
+                if step == "$ref" and isinstance(node, str):  # else a property of that name
                     node = self._target(node)
         except (LookupError, TypeError):
             return {}

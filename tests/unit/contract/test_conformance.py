@@ -146,6 +146,7 @@ OPENAPI_31: list[Case] = [
     ("dependentRequired", {"dependentRequired": {"a": ["b"]}}, {}, {"a": 1}, ["/body/b required"]),
     ("patternProperties", {"patternProperties": {"^n": {"type": "integer"}}}, {}, {"n1": "x"}, ["/body/n1 type"]),
     ("propertyNames", {"propertyNames": {"maxLength": 2}}, {}, {"long": 1, "other": 1, "ok": 1}, ["/body/long propertyNames", "/body/other propertyNames"]),
+    ("a property named $ref", {"properties": {"$ref": {"type": "string"}}}, {}, {"$ref": 1}, ["/body/$ref type"]),
     ("boolean schema false", {"properties": {"x": False}}, {}, {"x": 1}, ["/body/x false"]),
     ("$dynamicRef to the outermost anchor", ref("Strings"), {"List": {"$id": "https://example.com/list", "type": "array", "items": {"$dynamicRef": "#item"}, "$defs": {"item": {"$dynamicAnchor": "item"}}}, "Strings": {"$id": "https://example.com/strings", "$ref": "https://example.com/list", "$defs": {"item": {"$dynamicAnchor": "item", "type": "string"}}}}, [1], ["/body/0 type"]),
     ("$dynamicRef alone is the plain anchor", ref("List"), {"List": {"$id": "https://example.com/list", "type": "array", "items": {"$dynamicRef": "#item"}, "$defs": {"item": {"$dynamicAnchor": "item"}}}, "Strings": {"$id": "https://example.com/strings", "$ref": "https://example.com/list", "$defs": {"item": {"$dynamicAnchor": "item", "type": "string"}}}}, [1], []),

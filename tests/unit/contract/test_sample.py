@@ -85,6 +85,46 @@ CASES: dict[str, Any] = {
         "items": False,
         "contains": {"type": "integer"},
     },
+    "contains of two parts": {
+        "allOf": [
+            {"type": "array", "contains": text()},
+            {"contains": {"type": "integer"}, "minContains": 2},
+        ],
+    },
+    "contains of two parts in one item": {
+        "maxItems": 1,
+        "allOf": [{"contains": {"minimum": 7, "type": "integer"}}, {"contains": {"multipleOf": 5}}],
+    },
+    "contains of two parts in a tuple": {
+        "prefixItems": [text(), {"type": "integer"}],
+        "items": False,
+        "allOf": [{"contains": {"type": "integer"}}, {"contains": text()}],
+    },
+    "a prefix that is all that contains allows": {
+        "type": "array",
+        "prefixItems": [{"const": 1}],
+        "minItems": 3,
+        "contains": {"type": "integer"},
+        "maxContains": 1,
+    },
+    "contains that no list has": {"contains": False},
+    "dependent schema that allows nothing": {"dependentSchemas": {"a": True, "b": False}},
+    "not a text": {"not": text()},
+    "names that another part allows": {
+        "minProperties": 2,
+        "allOf": [
+            {"patternProperties": {"^a_": True}, "additionalProperties": {"type": "integer"}},
+            {"patternProperties": {"^b_": {"minimum": 7}}},
+        ],
+    },
+    "names of a pattern that another part forbids": {
+        "type": "object",
+        "minProperties": 1,
+        "allOf": [
+            {"patternProperties": {"^a_": {"minLength": 1}}},
+            {"patternProperties": {"^b_": {"type": "integer"}}, "additionalProperties": False},
+        ],
+    },
     "two patterns": {"allOf": [text(pattern="^sk_"), text(pattern="[0-9]{3}$")]},
     "short": text(maxLength=3),
     "long": text(minLength=400),
@@ -328,7 +368,7 @@ ENDLESS: dict[str, Any] = {
         },
     },
     "a million items": {"type": "array", "minItems": 1_000_000, "items": text()},
-    "a list beyond memory": {"contains": text(), "minContains": 10**18},
+    "a list beyond memory": {"type": "array", "contains": text(), "minContains": 10**18},
     "a gigabyte": text(minLength=10**9),
     "no text for the pattern": text(pattern="^[a-z]{9}$", maxLength=3),
     "an evil pattern": text(pattern="^((a+)+)+!$", maxLength=1),
