@@ -89,6 +89,7 @@ class _Story:
             "MOCK_MCP_CACHE_DIR": str(self._cache),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONIOENCODING": "utf-8",
             "PYTHONUNBUFFERED": "1",
         }
         self._bold, self._dim, self._plain = (

@@ -159,9 +159,9 @@ def _read(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
-    except IsADirectoryError:
-        raise ConversionError(path, "it is a directory: name the files in it") from None
     except (OSError, ValueError) as exc:
+        if isinstance(exc, OSError) and path.is_dir():
+            raise ConversionError(path, "it is a directory: name the files in it") from None
         reason = getattr(exc, "strerror", None) or exc
         raise ConversionError(path, f"it cannot be read ({reason})") from None
     if len(content) > limit:

@@ -35,6 +35,9 @@ __all__ = ["BatchLog", "log_files"]
 NAME = "batches.jsonl"
 FILE_BYTES = 10 * 1024 * 1024
 FILES = 5
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+for _name in ("O_NOFOLLOW", "O_BINARY"):  # as far as the system has them
+    _FLAGS |= getattr(os, _name, 0)
 
 
 class _Clock(Interface):
@@ -110,8 +113,7 @@ class BatchLog:
             if self._fd is not None and self._size + len(line) > self._file_bytes:
                 self._rotate()
             if self._fd is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-                self._fd = os.open(self.path, flags, 0o600)
+                self._fd = os.open(self.path, _FLAGS, 0o600)
                 if hasattr(os, "fchmod"):  # not on Windows, where the directory protects it
                     os.fchmod(self._fd, 0o600)
                 self._size = os.fstat(self._fd).st_size
@@ -129,6 +131,12 @@ class BatchLog:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        try:
+            self.path.replace(self.path)  # fails on Windows while somebody has it open
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            return  # it grows until it can be moved
         for number in range(self._files - 1, 0, -1):
             older, newer = _numbered(self.path, number), _numbered(self.path, number - 1)
             if newer.exists():

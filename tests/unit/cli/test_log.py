@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,5 +192,6 @@ def test_following_goes_on_with_what_comes(directory, monkeypatch, rotates):
     logged.batch("r", "test", "/last")
     reader.join(30)
     assert urls == ["/0", "/1", "/2", "/3", "/4", "/last"]
-    assert (len(list(directory.iterdir())) > 1) is rotates
+    can_move = os.name != "nt"  # where a file that is read stays in its place
+    assert (len(list(directory.iterdir())) > 1) is (rotates and can_move)
     logged.log.close()

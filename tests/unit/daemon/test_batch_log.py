@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ def broker() -> Broker:
 
 
 def lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def test_one_object_a_line_with_everything(tmp_path: Path, broker: Broker) -> None:
@@ -78,13 +79,43 @@ def test_it_is_rotated_by_size(tmp_path: Path, broker: Broker) -> None:
     assert len(found) == 3
     for path in found:
         assert path.stat().st_size <= 1000
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
     numbers = [
         int(str(line["batchId"]).rpartition(":")[2])
         for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)
         for line in lines(path)
     ]
     assert sorted(numbers) == list(range(min(numbers), 41)), "the newest are kept, none is lost"
+
+
+def test_a_file_that_cannot_be_moved_grows_until_it_can(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = BatchLog(tmp_path, file_bytes=1000, files=3)
+
+    def write(batches: int) -> None:
+        for _ in range(batches):
+            submit(broker)
+            play(log, broker)
+
+    write(10)
+    older = sorted(tmp_path.iterdir())
+    held, replace = len(lines(log.path)), Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path == log.path:
+            raise PermissionError(errno.EACCES, "it is open in another process")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch, log.path.open() as _:  # on Windows that is enough
+        if os.name != "nt":
+            patch.setattr(Path, "replace", refuse)
+        write(30)
+        assert len(lines(log.path)) == held + 30
+        assert sorted(tmp_path.iterdir()) == older
+    write(1)
+    assert len(lines(log.path)) == 1
+    log.close()
 
 
 def test_an_older_file_is_continued_and_counts(tmp_path: Path, broker: Broker) -> None:
