@@ -12,7 +12,7 @@ import msgspec
 from mock_mcp.cli import add_project_root
 from mock_mcp.cli.terminal import printable
 from mock_mcp.convert.har import to_har
-from mock_mcp.convert.wiremock import to_wiremock
+from mock_mcp.convert.wiremock_export import to_wiremock
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.format import Recording
 from mock_mcp.recordings.store import read_recording

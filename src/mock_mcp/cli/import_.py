@@ -16,7 +16,7 @@ from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.convert.accept import ContractCheck, accept
 from mock_mcp.convert.read import read_conversions
 from mock_mcp.convert.values import Loss
-from mock_mcp.convert.wiremock import BASE_URL
+from mock_mcp.convert.wiremock_import import BASE_URL
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.exchange import Decision, HostRules, Origin
 from mock_mcp.recordings.check import shown

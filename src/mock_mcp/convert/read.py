@@ -20,7 +20,7 @@ from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.har import from_har
 from mock_mcp.convert.values import Conversion, Format
 from mock_mcp.convert.vcr import WRAPPING, from_vcr
-from mock_mcp.convert.wiremock import BASE_URL, from_wiremock, in_answering_order
+from mock_mcp.convert.wiremock_import import BASE_URL, from_wiremock, in_answering_order
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.recordings.bodies import Unusable
 from mock_mcp.wire.json import decode

@@ -10,7 +10,8 @@ import pytest
 
 from mock_mcp.convert.accept import accept
 from mock_mcp.convert.har import from_har, to_har
-from mock_mcp.convert.wiremock import from_wiremock, to_wiremock
+from mock_mcp.convert.wiremock_export import to_wiremock
+from mock_mcp.convert.wiremock_import import from_wiremock
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.redact import Redaction
 from unit.convert.samples import EVERYTHING, FAILURES, answer, call, recording

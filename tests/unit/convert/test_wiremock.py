@@ -13,7 +13,8 @@ import pytest
 from mock_mcp.convert.errors import ConversionError
 from mock_mcp.convert.read import read_conversion, read_conversions
 from mock_mcp.convert.values import Conversion
-from mock_mcp.convert.wiremock import from_wiremock, to_wiremock
+from mock_mcp.convert.wiremock_export import to_wiremock
+from mock_mcp.convert.wiremock_import import from_wiremock
 from mock_mcp.recordings.format import RecordedInteraction
 from unit.convert.samples import EVERYTHING, answer, call, recording
 
@@ -99,6 +100,9 @@ STUBS = {  # what the published schema says of the fields that are written here
 }
 
 
+ABSENT = {"absent": True}
+MULTIPART = {"content_type": "multipart/form-data"}
+
 # -- Out --------------------------------------------------------------------------------------
 
 
@@ -157,12 +161,47 @@ def test_calls_with_other_bodies_are_no_scenario():
     assert not any("scenarioName" in stub for stub in exported(one, two))
 
 
+def test_a_stub_does_not_match_the_calls_of_others_with_its_path():
+    """WireMock (3.13 was asked) lets calls with more parameters than a stub names through."""
+    paths = ("/a", "/a?x=1", "/a?x=1&y=2", "/a?x=1&x=3")
+    none, one, two, several = (
+        stub["request"] for stub in exported(*(answer(call(path=path), {}) for path in paths))
+    )
+    x1 = {"hasExactly": [{"equalTo": "1"}]}
+    x13 = {"hasExactly": [{"equalTo": "1"}, {"equalTo": "3"}]}
+    assert none == {"method": "GET", "url": "/a"}
+    assert one["queryParameters"] == {"x": x1, "y": ABSENT}
+    assert two["queryParameters"] == {"x": x1, "y": {"equalTo": "2"}}
+    assert several["queryParameters"] == {"x": x13, "y": ABSENT}
+
+
+def test_a_stub_without_a_body_does_not_match_a_call_with_one():
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    bodies = (
+        call("POST", "/a"),
+        call("POST", "/a", {"n": 1}, content_type="application/json"),
+        call("POST", "/a", "", content_type="text/plain"),
+        call("POST", "/a", {"$form": {"x": "1"}}, **form),
+        call("POST", "/a", {"$form": {"x": "1", "y": "2"}}, **form),
+        call("POST", "/b"),
+    )
+    none, json_, empty, x, xy, alone = (
+        stub["request"] for stub in exported(*(answer(body, {}) for body in bodies))
+    )
+    assert none["bodyPatterns"] == empty["bodyPatterns"] == [ABSENT]
+    assert json_["bodyPatterns"] == [{"equalToJson": {"n": 1}}]
+    assert x["formParameters"] == {"x": {"equalTo": "1"}, "y": ABSENT}
+    assert xy["formParameters"] == {"x": {"equalTo": "1"}, "y": {"equalTo": "2"}}
+    assert alone == {"method": "POST", "url": "/b"}
+
+
 @pytest.mark.parametrize(
     ("interaction", "place", "whole"),
     [
         (answer(call("M-SEARCH"), {}), ".request.method", True),
         (answer(call(path="/?"), {}, delay_ms=0.5), ".response.delayMs", False),
         (answer(call(path="/?&"), {}), ".request.url", True),
+        (answer(call("POST", "/", {"$multipart": []}, **MULTIPART), {}), ".request.body", True),
     ],
 )
 def test_what_stubs_cannot_hold_is_listed(interaction, place, whole):
@@ -233,6 +272,13 @@ def test_a_lone_stub_and_its_defaults():
             {"urlPath": "/a", "queryParameters": {"api_key": {"matches": ".*"}}},
             "https://x.test/v1/a?api_key=REDACTED",
         ),
+        (
+            {
+                "urlPath": "/a",
+                "queryParameters": {"b": {"equalTo": "1"}, "c": ABSENT},
+            },
+            "https://x.test/v1/a?b=1",
+        ),
     ],
 )
 def test_where_a_call_goes(request_, url):
@@ -253,7 +299,8 @@ def test_where_a_call_goes(request_, url):
         ),
         ({"bodyPatterns": [{"binaryEqualTo": "AP8="}]}, {"$base64": "AP8="}),
         ({"bodyPatterns": [{"equalToXml": "<a/>"}]}, "<a/>"),
-        ({"formParameters": {"a": {"equalTo": "1"}}}, {"$form": {"a": "1"}}),
+        ({"bodyPatterns": [ABSENT]}, msgspec.UNSET),
+        ({"formParameters": {"a": {"equalTo": "1"}, "b": ABSENT}}, {"$form": {"a": "1"}}),
         (
             {"multipartPatterns": [{"name": "a", "bodyPatterns": [{"equalTo": "1"}]}]},
             {"$multipart": [{"name": "a", "data": "1"}]},
@@ -444,7 +491,7 @@ def test_a_stub_that_is_no_one_call_is_listed(fields, place):
             ".request.headers.X",
         ),
         (
-            stub(GET | {"headers": {"X": {"absent": True}}}),
+            stub(GET | {"headers": {"X": ABSENT}}),
             ".request.headers.X",
         ),
         (

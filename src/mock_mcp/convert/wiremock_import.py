@@ -1,21 +1,17 @@
-"""WireMock stub mappings (https://wiremock.org/docs/stubbing/, its published JSON Schema).
+"""WireMock stub mappings (https://wiremock.org/docs/stubbing/, its published JSON Schema), read.
 
-A stub is a pattern that answers again and again; a recorded call is concrete and answers once.
-Out, a call becomes the stub that matches what replay matches: method, path, query and body. The
-host is not matched, because WireMock stands in for it; equal calls become a scenario, whose last
-stub goes on answering. What replay does not look at, or patterns have no word for, stands in the
-stub's ``metadata``. In, a stub is taken if its patterns admit exactly one call.
+A stub is taken if its patterns admit exactly one call. What this project wrote into the stub's
+``metadata`` (`wiremock_export`) is read again, and trusted no more than the rest.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -31,6 +27,7 @@ from mock_mcp.convert.values import (
     source_of,
     within,
 )
+from mock_mcp.convert.wiremock_export import ABSENT, ANYTHING, IGNORED, METADATA, STARTED
 from mock_mcp.errors import InvalidMessage, LimitExceeded
 from mock_mcp.exchange import FailureKind, decode_body
 from mock_mcp.media_types import base_type, is_json
@@ -41,8 +38,6 @@ from mock_mcp.recordings.bodies import (
     header,
     header_map,
     recorded_response,
-    wire_request,
-    wire_response,
     with_content_type,
 )
 from mock_mcp.recordings.format import (
@@ -51,21 +46,15 @@ from mock_mcp.recordings.format import (
     RecordedInteraction,
     RecordedRequest,
     RecordedResponse,
-    Recording,
 )
 from mock_mcp.recordings.redact import PLACEHOLDER, is_secret
-from mock_mcp.sequential import is_sequential
 from mock_mcp.wire.json import decode, encode
 
-__all__ = ["BASE_URL", "from_wiremock", "in_answering_order", "to_wiremock"]
+__all__ = ["BASE_URL", "from_wiremock", "in_answering_order"]
 
 BASE_URL = "http://localhost:8080"
 """Where WireMock listens when nobody says otherwise; the host of stubs that name none."""
 
-_METADATA = "mock-mcp"
-_STARTED = "Started"
-_ANYTHING = ".*"
-_IGNORED = "${json-unit.ignore}"
 _JSON_UNIT = "${json-unit."
 _TEMPLATES = "response-template"
 _TEMPLATE = "{{"
@@ -91,224 +80,6 @@ _REQUEST_FIELDS = frozenset(
 
 Hides = Callable[[str], bool]
 """Says whether a field that may be anything is one whose value is never recorded."""
-
-
-# -- Out --------------------------------------------------------------------------------------
-
-
-def to_wiremock(recordings: Iterable[tuple[str, Recording]]) -> tuple[dict[str, Any], Conversion]:
-    """Return recordings as a list of stub mappings.
-
-    Args:
-        recordings: Each with how its file is named in losses; bodies in place.
-
-    Returns:
-        The mappings, and what they could not hold.
-    """
-    conversion = Conversion("", "wiremock")
-    stubs: list[dict[str, Any]] = []
-    alike: dict[bytes, list[dict[str, Any]]] = {}
-    for file, recording in recordings:
-        conversion.file = file
-        for index, interaction in enumerate(recording.interactions):
-            place = f"$.interactions[{index}]"
-            try:
-                stub = _stub(interaction, recording.test, conversion, place)
-            except Unusable as exc:
-                conversion.lose(place + exc.place, exc.reason, call=True)
-                continue
-            stubs.append(stub)
-            alike.setdefault(msgspec.json.encode(stub["request"], order="sorted"), []).append(stub)
-    for series in alike.values():
-        _chain(series)
-    mappings = [_ordered(stub) for stub in stubs]
-    return {"mappings": mappings, "meta": {"total": len(mappings)}}, conversion
-
-
-def _chain(series: Sequence[dict[str, Any]]) -> None:
-    """Make the stubs of equal calls answer one after the other, the last one again and again."""
-    if len(series) == 1:
-        return
-    request = series[0]["request"]
-    path = request.get("url") or request["urlPath"]
-    digest = msgspec.json.encode(request, order="sorted")
-    name = f"{request['method']} {path} {_digest(digest)}"
-    for number, stub in enumerate(series, 1):
-        stub["scenarioName"] = name
-        stub["requiredScenarioState"] = _STARTED if number == 1 else f"Call {number}"
-        if number < len(series):
-            stub["newScenarioState"] = f"Call {number + 1}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:8]
-
-
-def _ordered(stub: dict[str, Any]) -> dict[str, Any]:
-    names = ("name", "scenarioName", "requiredScenarioState", "newScenarioState")
-    order = (*names, "request", "response", "metadata")
-    return {name: stub[name] for name in order if name in stub}
-
-
-def _stub(
-    interaction: RecordedInteraction, test: str, conversion: Conversion, place: str
-) -> dict[str, Any]:
-    asked = interaction.request
-    parts = http_url(asked.url)
-    metadata: dict[str, Any] = {
-        "test": test,
-        "origin": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-        "source": interaction.source,
-    }
-    if asked.headers:
-        metadata["requestHeaders"] = asked.headers
-    if interaction.error is not None:
-        response = _fault(interaction.error, metadata)
-    else:
-        assert interaction.response is not None
-        response = _response(asked, interaction.response, metadata, conversion, place)
-    return {
-        "name": f"{asked.method} {parts.path or '/'}",
-        "request": _request(asked),
-        "response": response,
-        "metadata": {_METADATA: metadata},
-    }
-
-
-def _request(asked: RecordedRequest) -> dict[str, Any]:
-    if not asked.method.isalpha():
-        raise Unusable(f"WireMock knows no method {asked.method}", ".request.method")
-    parts = urlsplit(asked.url)
-    path = parts.path or "/"
-    request: dict[str, Any] = {"method": asked.method}
-    query = _grouped(parse_qsl(parts.query, keep_blank_values=True))
-    if parts.query and not query:
-        raise Unusable("its query has no parameters", ".request.url")
-    request |= {"urlPath": path, "queryParameters": _fields(query)} if query else {"url": path}
-    body = asked.body
-    if body is msgspec.UNSET:
-        return request
-    content_type = header(asked.headers, "content-type")
-    form = _wrapped(body, "$form", dict, content_type)
-    parts_of = _wrapped(body, "$multipart", list, content_type)
-    if form:
-        pairs = parse_qsl(wire_request(asked).body.decode(), keep_blank_values=True)
-        request["formParameters"] = _fields(_grouped(pairs))
-    elif parts_of:
-        request["multipartPatterns"] = [_part(part) for part in parts_of]
-    elif _wrapped(body, "$base64", str, content_type) is not None:
-        request["bodyPatterns"] = [{"binaryEqualTo": body["$base64"]}]
-    elif isinstance(body, str) and not is_json(content_type):
-        request["bodyPatterns"] = [{"equalTo": body}]
-    elif isinstance(body, list) and is_sequential(content_type):
-        request["bodyPatterns"] = [{"equalTo": wire_request(asked).body.decode()}]
-    else:
-        request["bodyPatterns"] = [_json_pattern(body)]
-    return request
-
-
-def _wrapped(body: Any, name: str, kind: type, content_type: str | None) -> Any:
-    """Return what a form, multipart or binary body wraps; None for every other body."""
-    if is_json(content_type) or not isinstance(body, dict) or set(body) != {name}:
-        return None
-    return body[name] if isinstance(body[name], kind) else None
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for name, value in pairs:
-        fields.setdefault(name, []).append(value)
-    return fields
-
-
-def _fields(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    return {
-        name: _equal(values[0]) if len(values) == 1 else {"hasExactly": [*map(_equal, values)]}
-        for name, values in fields.items()
-    }
-
-
-def _equal(text: str) -> dict[str, Any]:
-    """Return the pattern of a value; one that was a secret may be anything."""
-    return {"matches": _ANYTHING} if text == PLACEHOLDER else {"equalTo": text}
-
-
-def _json_pattern(value: Any) -> dict[str, Any]:
-    value = _replaced(value, PLACEHOLDER, _IGNORED)
-    return {"equalToJson": value if isinstance(value, dict) else encode(value).decode()}
-
-
-def _replaced(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {name: _replaced(inner, old, new) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_replaced(item, old, new) for item in value]
-    return new if value == old else value
-
-
-def _part(part: Any) -> dict[str, Any]:
-    if not isinstance(part, dict):
-        raise Unusable("a part of its body is no object", ".request.body")
-    pattern: dict[str, Any] = {"matchingType": "ANY", "name": str(part.get("name", ""))}
-    if "filename" in part:
-        pattern["fileName"] = str(part["filename"])
-    if part.get("contentType"):
-        pattern["headers"] = {"Content-Type": {"equalTo": str(part["contentType"])}}
-    data = part.get("data", "")
-    if isinstance(part.get("$base64"), str):
-        content = {"binaryEqualTo": part["$base64"]}
-    elif isinstance(data, str) and not is_json(part.get("contentType")):
-        content = _equal(data)
-    else:
-        content = _json_pattern(data)
-    return pattern | {"bodyPatterns": [content]}
-
-
-def _response(
-    asked: RecordedRequest,
-    told: RecordedResponse,
-    metadata: dict[str, Any],
-    conversion: Conversion,
-    place: str,
-) -> dict[str, Any]:
-    answer = wire_response(asked, told)
-    if (recorded := told.headers.get("content-type")) != answer.header("content-type"):
-        metadata["contentType"] = recorded
-    response: dict[str, Any] = {"status": told.status}
-    headers = header_map(answer.headers, keep_length=asked.method == "HEAD")
-    if headers:
-        response["headers"] = headers
-    if answer.body:
-        response |= _body(answer.body, told.body, answer.header("content-type"))
-    if told.delay_ms is not None:
-        response["fixedDelayMilliseconds"] = round(told.delay_ms)
-        if told.delay_ms != round(told.delay_ms):
-            conversion.lose(f"{place}.response.delayMs", "WireMock delays are whole milliseconds")
-    return response
-
-
-def _body(content: bytes, value: Any, content_type: str | None) -> dict[str, Any]:
-    if is_json(content_type) and isinstance(value, dict | list):
-        return {"jsonBody": value}
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    # WireMock sends text as UTF-8.
-    if "\0" in text or _wrapped(value, "$base64", str, content_type) is not None:
-        return {"base64Body": base64.b64encode(content).decode()}
-    return {"body": text}
-
-
-def _fault(failure: RecordedFailure, metadata: dict[str, Any]) -> dict[str, Any]:
-    if failure.kind != FailureKind.RESET:
-        raise Unusable(f"WireMock cannot fail with {failure.kind!r}", ".error")
-    if failure.message is not None:
-        metadata["message"] = failure.message
-    return {"fault": "CONNECTION_RESET_BY_PEER"}
-
-
-# -- In ---------------------------------------------------------------------------------------
 
 
 def from_wiremock(
@@ -376,7 +147,7 @@ def _along(stubs: Sequence[Mapping[str, Any]], members: Sequence[int]) -> list[i
     for index in members:
         by_state.setdefault(str(stubs[index].get("requiredScenarioState")), []).append(index)
     found: list[int] = []
-    state = _STARTED
+    state = STARTED
     while state in by_state:
         here = by_state.pop(state)
         found += here
@@ -400,7 +171,7 @@ class _Reader:
     def interaction(self, stub: Any) -> RecordedInteraction:
         if not isinstance(stub, dict):
             raise Unusable("it must be an object")
-        own = member(member(stub, "metadata", dict, {}), _METADATA, dict, {})
+        own = member(member(stub, "metadata", dict, {}), METADATA, dict, {})
         source = source_of(own, "hand")
         self._is_ours = bool(own)
         asked, answer = member(stub, "request", dict), member(stub, "response", dict)
@@ -496,7 +267,7 @@ class _Reader:
                 for name, pattern in form.items()
             }
             headers.setdefault("content-type", _FORM)
-            single = {name: v[0] if len(v) == 1 else v for name, v in values.items()}
+            single = {name: v[0] if len(v) == 1 else v for name, v in values.items() if v}
             return {"$form": single}
         if parts := member(fields, "multipartPatterns", list, []):
             headers.setdefault("content-type", "multipart/form-data")
@@ -507,7 +278,7 @@ class _Reader:
                 ]
             }
         patterns = member(fields, "bodyPatterns", list, [])
-        if not patterns:
+        if not patterns or patterns == [ABSENT]:
             return msgspec.UNSET
         if len(patterns) > 1:
             raise Unusable("only one pattern of a body can be recorded", ".bodyPatterns")
@@ -618,7 +389,7 @@ def _exact(pattern: Any, place: str, *, hidden: bool) -> str:
         if isinstance(text := pattern.get("equalTo"), str):
             return text
         if isinstance(regex := pattern.get("matches"), str):
-            if hidden and regex == _ANYTHING:  # what `_equal` writes for a secret
+            if hidden and regex == ANYTHING:  # what `_equal` writes for a secret
                 return PLACEHOLDER
             if text := _literal(regex):
                 return text
@@ -632,6 +403,9 @@ def _literal(regex: str) -> str:
 
 
 def _exact_values(pattern: Any, place: str, *, hidden: bool) -> list[str]:
+    """Return the only values that the pattern of a parameter admits; none if it must be absent."""
+    if pattern == ABSENT:
+        return []
     if isinstance(pattern, dict) and isinstance(several := pattern.get("hasExactly"), list):
         return [_exact(item, place, hidden=hidden) for item in several]
     return [_exact(pattern, place, hidden=hidden)]
@@ -677,7 +451,7 @@ def _without_wildcards(value: Any, place: str, hides: Hides, name: str) -> Any:
             for index, item in enumerate(value)
         ]
     if isinstance(value, str) and value.startswith(_JSON_UNIT):
-        if value == _IGNORED and hides(name):
+        if value == IGNORED and hides(name):
             return PLACEHOLDER
         raise Unusable("it admits many values; a recorded call has one", place)
     return value
