@@ -62,6 +62,7 @@ _LENIENT = ("ignoreExtraElements", "ignoreArrayOrder", "caseInsensitive")
 _PLAIN_REGEX = re.compile(r"(?:\\[^A-Za-z0-9]|[^\\.^$*+?{}\[\]|()])+")
 _ESCAPE = re.compile(r"\\(.)")
 _FORM = "application/x-www-form-urlencoded"
+_LOOKS_LIKE_FORM = re.compile(r"[^=&\s]+=[^=&\s]*(&[^=&\s]+=[^=&\s]*)*")
 
 _PATTERNS = ("url", "urlPath", "urlPathTemplate", "urlPattern", "urlPathPattern")
 _IDLE_RESPONSE_FIELDS = frozenset(("fromConfiguredStub", "proxyUrlPrefixToRemove"))
@@ -282,6 +283,10 @@ class _Reader:
             return msgspec.UNSET
         if len(patterns) > 1:
             raise Unusable("only one pattern of a body can be recorded", ".bodyPatterns")
+        if content_type is None and not self._is_ours:  # what WireMock records tells no types
+            content_type = _likely_type(patterns[0])
+            if content_type == _FORM:
+                headers["content-type"] = _FORM
         return _body_of(patterns[0], ".bodyPatterns[0]", content_type, self._hides)
 
     # -- The response -------------------------------------------------------------------------
@@ -427,6 +432,16 @@ def _body_of(
             return xml
     text = _exact(pattern, place, hidden=hides(name))
     return text if not text else decode_body(text.encode(), content_type)
+
+
+def _likely_type(pattern: Any) -> str | None:
+    """Return the type of a body that a pattern of text admits, if it reads as JSON or a form."""
+    text = pattern.get("equalTo") if isinstance(pattern, dict) else None
+    if not isinstance(text, str):
+        return None
+    if text.lstrip()[:1] in ("{", "["):
+        return "application/json"
+    return _FORM if _LOOKS_LIKE_FORM.fullmatch(text) else None
 
 
 def _json_of(value: Any, place: str, hides: Hides, name: str) -> Any:

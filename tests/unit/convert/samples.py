@@ -90,6 +90,7 @@ EVERYTHING = {
         call("POST", "/bulk", [1, {"a": "b"}], content_type="application/json"), {}
     ),
     "post-text": answer(call("POST", "/say", "hello\nyou", content_type="text/plain"), {}),
+    "post-untyped": answer(call("POST", "/untyped", "a=b"), {}),
     "post-form": answer(
         call(
             "POST",

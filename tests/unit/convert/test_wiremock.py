@@ -292,6 +292,20 @@ def test_where_a_call_goes(request_, url):
         ({"bodyPatterns": [{"equalToJson": {"a": 1}}]}, {"a": 1}),
         ({"bodyPatterns": [{"equalToJson": "[1]"}]}, [1]),
         ({"bodyPatterns": [{"equalTo": "x"}]}, "x"),
+        (
+            {"bodyPatterns": [{"equalTo": "a=1&b=2&b=%C3%BC"}]},
+            {"$form": {"a": "1", "b": ["2", "ü"]}},
+        ),
+        ({"bodyPatterns": [{"equalTo": '{"a": [1]}'}]}, {"a": [1]}),
+        ({"bodyPatterns": [{"equalTo": "{no json"}]}, "{no json"),
+        ({"bodyPatterns": [{"equalTo": "x = 1"}]}, "x = 1"),
+        (
+            {
+                "bodyPatterns": [{"equalTo": "a=1"}],
+                "headers": {"Content-Type": {"equalTo": "text/plain"}},
+            },
+            "a=1",
+        ),
         ({"bodyPatterns": [{"matches": "a-b"}]}, "a-b"),
         (
             {"bodyPatterns": [{"equalToJson": {"password": "${json-unit.ignore}"}}]},
