@@ -15,13 +15,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote
 
 import msgspec
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract.errors import ContractDocumentError
 from mock_mcp.contract.parse import parse_file
+from mock_mcp.contract.resources import (
+    Identifiers,
+    Resource,
+    identifiers_of,
+    join,
+    resource_of,
+    root_of,
+)
 
 __all__ = [
     "MAX_DEFECTS",
@@ -100,41 +108,36 @@ class File:
         """The file, as text for messages."""
         return str(self.path) if self.path else "schema"
 
-    @property
-    def identifier(self) -> str:
-        """The ``$id`` of the file as a whole, "" if it has none."""
-        found = self.tree.get("$id") if isinstance(self.tree, dict) else None
-        return found if isinstance(found, str) else ""
+    @cached_property
+    def root(self) -> Resource:
+        """The schema resource that the file begins."""
+        return root_of(self.tree)
 
     @cached_property
-    def anchors(self) -> dict[str, str]:
-        """Pointers by ``#anchor`` and by ``$id``, of all objects of the file that have one."""
-        found: dict[str, str] = {}
-        stack: list[tuple[Any, str]] = [(self.tree, "")]
-        while stack:
-            node, pointer = stack.pop()
-            if isinstance(node, dict):
-                for keyword, prefix in (("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")):
-                    name = node.get(keyword)
-                    if isinstance(name, str):
-                        found.setdefault(prefix + name, pointer)
-                        if not prefix:
-                            found.setdefault(_joined(self.identifier, name), pointer)
-                stack.extend((child, pointers.extend(pointer, key)) for key, child in node.items())
-            elif isinstance(node, list):
-                stack.extend((child, pointers.extend(pointer, i)) for i, child in enumerate(node))
-        return found
+    def identifiers(self) -> Identifiers:
+        """All ``$id``s and anchors of the file."""
+        return identifiers_of(self.tree, self.root)
+
+    def resource(self, pointer: str) -> Resource:
+        """Return the schema resource that the value at ``pointer`` belongs to."""
+        return resource_of(self.tree, self.root, pointer)
 
     def changed(self) -> bool:
         """Say whether the file on disk is no longer the one that was parsed."""
         return self.stamp is not None and self.path is not None and _stamp(self.path) != self.stamp
 
 
-def _joined(base: str, reference: str) -> str:
+def _within(file: File, resource: Resource, fragment: str) -> tuple[Place, Any] | None:
+    """Return what a fragment, unquoted, names in a schema resource; None if it names nothing."""
+    pointer: str | None = resource.pointer + fragment
+    if fragment and not fragment.startswith("/"):
+        pointer = file.identifiers.anchors.get((resource.pointer, fragment))
     try:
-        return urljoin(base, reference)
-    except ValueError:
-        return reference
+        return (
+            None if pointer is None else (Place(file, pointer), pointers.follow(file.tree, pointer))
+        )
+    except (LookupError, ValueError):
+        return None
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -311,30 +314,39 @@ class Document:
             ContractDocumentError: Nothing is there, or the reference is not a local one.
         """
         location, _, fragment = ref.partition("#")
-        base = self._locate(place, location, ref) if location else Place(place.file, "")
-        file = base.file
         fragment = unquote(fragment)
-        if fragment and not fragment.startswith("/"):
-            found = file.anchors.get("#" + fragment)
-            if found is None:
-                raise self._bad_ref(place, ref, "no such anchor")
-            return Place(file, found), pointers.follow(file.tree, found)
-        try:
-            pointer = base.pointer + fragment
-            return Place(file, pointer), pointers.follow(file.tree, pointer)
-        except (LookupError, ValueError):
-            raise self._bad_ref(place, ref, "nothing is there") from None
+        file = place.file
+        resource = file.resource(place.pointer)
+        if location:
+            file, resource = self._locate(place, resource, location, ref)
+        found = _within(file, resource, fragment)
+        if found is None and not location and resource.pointer:
+            found = _within(file, file.root, fragment)
+            if found is not None:
+                self.note(place, f"$ref {ref!r} leads out of its $id", "read against the file")
+        if found is None:
+            is_anchor = fragment and not fragment.startswith("/")
+            raise self._bad_ref(place, ref, "no such anchor" if is_anchor else "nothing is there")
+        return found
 
-    def _locate(self, place: Place, location: str, ref: str) -> Place:
-        known = self._identified(place.file, location)
-        if known is not None:
-            return Place(place.file, known)
+    def _locate(
+        self, place: Place, base: Resource, location: str, ref: str
+    ) -> tuple[File, Resource]:
+        """Return the file and the schema resource in it that ``location`` names."""
+        uri = join(base.uri, location)
+        # A relative one is nearly always another file; to look for identifiers costs time.
+        if base.uri or ":" in location or self.version == "schema":
+            known = place.file.identifiers.resources.get(uri)
+            if known is not None:
+                return place.file, known
         if "://" in location or location.startswith("//"):
             raise self._bad_ref(place, ref, "remote references are never fetched; copy the file")
         if place.file.path is None or self._root is None:
             raise self._bad_ref(place, ref, "a schema in a message cannot refer to files")
         if "\0" in location:
             raise self._bad_ref(place, ref, "is not a file name")
+        if "://" not in uri:
+            location = uri
         path = Path(os.path.realpath(place.file.path.parent / unquote(location)))
         if not path.is_relative_to(self._root):
             raise self._bad_ref(place, ref, f"lies outside {self._root}")
@@ -347,13 +359,7 @@ class Document:
                 except ContractDocumentError as error:
                     raise self._bad_ref(place, ref, str(error)) from None
                 self.note_repeated(file, file.repeated)
-            return Place(self._files[path], "")
-
-    def _identified(self, file: File, location: str) -> str | None:
-        """Return the pointer of the schema in ``file`` whose ``$id`` is ``location``, or None."""
-        if ":" not in location and self.version != "schema":
-            return None  # nearly always another file; to look for anchors costs time
-        return file.anchors.get(location) or file.anchors.get(_joined(file.identifier, location))
+            return self._files[path], self._files[path].root
 
     @staticmethod
     def _bad_ref(place: Place, ref: str, reason: str) -> ContractDocumentError:

@@ -14,10 +14,12 @@ document's version decides.
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract._patterns import portable
@@ -144,14 +146,23 @@ def close(document: Document, place: Place, node: Any, direction: Direction) -> 
     Raises:
         ContractDocumentError: A ``$ref`` cannot be resolved, or the nesting is too deep.
     """
-    converter: _Converter = document.memo(
-        f"converter:{direction}", lambda owner: _Converter(owner, direction)
-    )
-    return converter.close(place, node)
+    try:
+        return _converter(document, direction, is_scoped=False).close(place, node)
+    except _NeedsScope:
+        return _converter(document, direction, is_scoped=True).close(place, node)
+
+
+def _converter(document: Document, direction: Direction, *, is_scoped: bool) -> _Converter:
+    key = f"converter:{direction}:{is_scoped}"
+    return document.memo(key, lambda owner: _Converter(owner, direction, is_scoped=is_scoped))
+
+
+class _NeedsScope(Exception):
+    """What a ``$dynamicRef`` means depends on how it was reached, which was not followed."""
 
 
 class _At(NamedTuple):
-    """Where the conversion stands: the place, the dynamic anchors in force, the nesting.
+    """Where the conversion stands: the place, the dynamic anchors in force, by name, the nesting.
 
     ``whole`` is the outermost schema that this one is a part of by ``allOf``, None if it is none.
     """
@@ -170,12 +181,17 @@ class _Converter:
 
     The definitions are shared by all closed schemas they occur in. Their names depend only on
     where they stand, so that a closed schema is the same whatever was converted before it.
+
+    ``is_scoped`` says to follow the dynamic scope: then a definition is converted once for all the
+    ways to it that have the same dynamic anchors in force.
     """
 
-    def __init__(self, document: Document, direction: Direction) -> None:
+    def __init__(self, document: Document, direction: Direction, *, is_scoped: bool) -> None:
         self._document = document
+        self._is_scoped = is_scoped
         self._unrequired = "writeOnly" if direction == "response" else "readOnly"
-        draft = document.raw.get("$schema") if isinstance(document.raw, dict) else None
+        raw = document.raw if isinstance(document.raw, dict) else {}
+        draft = raw.get("$schema", raw.get("jsonSchemaDialect"))
         old_draft = isinstance(draft, str) and re.search(r"draft-0[3-7]", draft) is not None
         self._lone_refs = document.version in ("2.0", "3.0") or old_draft
         self._names: dict[tuple[Place, _Scope, bool], str] = {}
@@ -190,7 +206,7 @@ class _Converter:
         """Convert ``node`` and collect the definitions it reaches."""
         with self._lock:
             self._referred, self._ignored = set(), {}
-            root = self._convert(_At(place, (), 0), node)
+            root = self._convert(_At(place, self._enter((), place), 0), node)
             ignored = self._ignored
             closed = root if isinstance(root, dict) else ({} if root else {"not": {}})
             todo, reached = list(self._referred), set(self._referred)
@@ -247,6 +263,7 @@ class _Converter:
         ``base`` asks for the schema by itself, not for the family its discriminator opens.
         """
         family = not base and bool(self._subtypes(place, target))
+        scope = self._enter(scope, place)
         key = (place, scope, family)
         name = self._names.get(key)
         if name is None:
@@ -266,22 +283,65 @@ class _Converter:
             stem += "-" + hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
         return f"{stem}.any" if family else stem
 
+    def _enter(self, scope: _Scope, place: Place) -> _Scope:
+        """Add the dynamic anchors of the resource at ``place``; outer ones stay in force.
+
+        A name that a resource has twice, against the rules, counts where just one of them is
+        inside the schema that is entered: so it is meant in documents without an ``$id``.
+        """
+        if not self._is_scoped:
+            return scope
+        file, pointer = place.file, place.pointer
+        entered = dict(scope)
+        names = file.identifiers.dynamic.get(file.resource(pointer).pointer, {})
+        for name, all_of_it in names.items():
+            inside = [at for at in all_of_it if f"{at}/".startswith(f"{pointer}/")]
+            found = inside if len(all_of_it) > 1 else all_of_it
+            if len(found) == 1:
+                entered.setdefault(name, Place(file, found[0]))
+        return tuple(sorted(entered.items(), key=operator.itemgetter(0)))
+
+    def _inside(self, at: _At, node: dict[str, Any]) -> _At:
+        """Return ``at`` with the dynamic anchors in force that its schema brings."""
+        if not self._is_scoped or not node.keys() & {"$id", "$defs", "$dynamicAnchor"}:
+            return at
+        return at._replace(scope=self._enter(at.scope, at.place))
+
     def _dynamic(self, at: _At, ref: str) -> dict[str, Any]:
-        for anchor, place in at.scope:
-            if ref == "#" + anchor:
-                return self._def(place, pointers.follow(place.file.tree, place.pointer), at.scope)
-        return self._ref(at, ref)
+        """``$dynamicRef``: the outermost dynamic anchor, if the reference itself names one."""
+        place, target = self._document.resolve(at.place, ref)
+        name = unquote(ref.partition("#")[2])
+        if name and isinstance(target, dict) and target.get("$dynamicAnchor") == name:
+            return self._outermost(at, name, place)
+        return self._def(place, target, at.scope)
 
     def _recursive(self, at: _At) -> dict[str, Any]:
-        """``$recursiveRef`` (2019-09): the nearest enclosing schema marked as its anchor."""
+        """``$recursiveRef`` (2019-09): the outermost schema that is marked as its anchor.
+
+        Only the root of a resource may be marked. In an OpenAPI document, which is none, the
+        nearest schema is meant that is.
+        """
         file, pointer = at.place.file, at.place.pointer
-        while pointer:
+        root = file.resource(pointer).pointer
+        while pointer != root and not self._is_recursive(Place(file, pointer)):
             pointer = pointer.rpartition("/")[0]
-            node = pointers.follow(file.tree, pointer)
-            if isinstance(node, dict) and node.get("$recursiveAnchor") is True:
-                return self._def(Place(file, pointer), node, at.scope)
-        self._say(at.place, "$recursiveRef has no $recursiveAnchor above it", "ignored")
-        return {}
+        place = Place(file, pointer)
+        if pointer == root and self._is_recursive(place):
+            return self._outermost(at, "", place)
+        if not pointer and self._document.version != "schema":
+            self._say(at.place, "$recursiveRef has no $recursiveAnchor above it", "ignored")
+            return {}
+        return self._def(place, _node(place), at.scope)
+
+    def _is_recursive(self, place: Place) -> bool:
+        node = _node(place)
+        return isinstance(node, dict) and node.get("$recursiveAnchor") is True
+
+    def _outermost(self, at: _At, name: str, itself: Place) -> dict[str, Any]:
+        if not self._is_scoped:
+            raise _NeedsScope
+        place = dict(at.scope).get(name, itself)
+        return self._def(place, _node(place), at.scope)
 
     # -- One schema ---------------------------------------------------------------------------
 
@@ -296,8 +356,7 @@ class _Converter:
             raise ContractDocumentError(
                 place.file.name, place.pointer, f"is nested more than {MAX_DEPTH} levels deep"
             )
-        if "$dynamicAnchor" in node or "$defs" in node:
-            at = at._replace(scope=_enter(at.scope, place, node))
+        at = self._inside(at, node)
         ref = node.get("$ref")
         if isinstance(ref, str) and self._lone_refs:
             out = self._ref(at, ref)
@@ -542,7 +601,7 @@ class _Converter:
         """Convert a member of ``allOf``; a reference in it means that schema and not its family."""
         if not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
             return self._convert(at, node)
-        reference = self._ref(at, node["$ref"], base=True)
+        reference = self._ref(self._inside(at, node), node["$ref"], base=True)
         siblings = {key: value for key, value in node.items() if key != "$ref"}
         if self._lone_refs or not siblings:
             return reference
@@ -641,7 +700,7 @@ class _Converter:
         for subtype, child in self._subtypes(at.place, target):
             values = self._mapped(mapping, at.place, child) or [subtype]
             taken += values
-            node = pointers.follow(child.file.tree, child.pointer)
+            node = _node(child)
             branches.append(_select(self._def(child, node, at.scope, base=True), name, values))
         itself = self._def(at.place, target, at.scope, base=True)
         branches.append({**itself, "properties": {name: {"not": {"enum": taken}}}})
@@ -669,18 +728,6 @@ def _in_place(schema: Schema) -> frozenset[str]:
     return frozenset(found)
 
 
-def _enter(scope: _Scope, place: Place, node: dict[str, Any]) -> _Scope:
-    """Add the dynamic anchors that this schema brings; the outermost of a name stays in force."""
-    known = {anchor for anchor, _ in scope}
-    found = [(node.get("$dynamicAnchor"), place)]
-    defs = node.get("$defs")
-    for name, schema in defs.items() if isinstance(defs, dict) else ():
-        if isinstance(schema, dict):
-            found.append((schema.get("$dynamicAnchor"), place.child("$defs", name)))
-    new = [(a, at) for a, at in found if isinstance(a, str) and a not in known]
-    return (*scope, *new)
-
-
 def _discriminator(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """Return the discriminating property and the mapping; Swagger 2.0 writes only the name."""
     value = node.get("discriminator")
@@ -694,6 +741,10 @@ def _discriminator(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | N
 
 def _select(reference: dict[str, Any], name: str, values: list[Any]) -> dict[str, Any]:
     return {**reference, "properties": {name: {"enum": values}}, "required": [name]}
+
+
+def _node(place: Place) -> Any:
+    return pointers.follow(place.file.tree, place.pointer)
 
 
 def _component(place: Place) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["extend", "follow", "split"]
+__all__ = ["extend", "follow", "split", "unescape"]
 
 
 def split(pointer: str) -> list[str]:
@@ -17,7 +17,12 @@ def split(pointer: str) -> list[str]:
         return []
     if not pointer.startswith("/"):
         raise ValueError(f"{pointer!r} is not a JSON pointer: it must be empty or begin with '/'")
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")]
+    return [unescape(token) for token in pointer[1:].split("/")]
+
+
+def unescape(token: str) -> str:
+    """Return what a token of a pointer's text means."""
+    return token.replace("~1", "/").replace("~0", "~") if "~" in token else token
 
 
 def extend(pointer: str, *tokens: str | int) -> str:
