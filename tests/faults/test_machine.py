@@ -125,6 +125,17 @@ async def test_a_daemon_that_serves_goes_on_without_its_disk(
     assert place.pid() == info.pid
 
 
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_daemon_stops_without_its_disk(disk: Disk, project: Path, how: str) -> None:
+    process = DaemonProcess(project, disk.path).wait_ready()
+    harm(disk, how)
+    process.process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait_end() == 0
+    finally:
+        process.close()
+
+
 # -- Time --------------------------------------------------------------------------------------
 
 

@@ -318,6 +318,17 @@ class TestTestChannel:
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
                 flood_for_ever(client)
 
+    def test_a_client_that_pings_and_never_reads_is_cut_off(
+        self, start_daemon: StartDaemon
+    ) -> None:
+        daemon = make_busy(start_daemon(write_buffer_bytes=100_000))
+        client = daemon.attach()
+        pings = encode_frame(PING, b"x" * 125) * 100_000
+        with nothing_changes_but_runs(daemon):
+            client.sock.settimeout(10)
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                client.sock.sendall(pings)
+
     @pytest.mark.parametrize(
         "lines",
         [
@@ -396,6 +407,17 @@ class TestControlChannel:
         with nothing_changes(busy), RawHttp(busy.path) as http:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 http.send(b"POST /control HTTP/1.1\r\nX: " + b"x" * (8 * MIB))
+            answer = http.read()
+            assert answer.status in (400, 431)
+            assert answer.body["id"] is None
+
+    def test_endless_trailers(self, busy: ServedDaemon) -> None:
+        head = post(busy.token, b"", headers={"Transfer-Encoding": "chunked"}, length=False)
+        with nothing_changes(busy), RawHttp(busy.path) as http:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                http.send(head + b"0\r\n")
+                for number in range(200):
+                    http.send(b"X-%d: %b\r\n" % (number, b"x" * 50_000))
             answer = http.read()
             assert answer.status in (400, 431)
             assert answer.body["id"] is None

@@ -26,6 +26,7 @@ from mock_mcp.errors import (
     BatchRefused,
     ClientClosed,
     DroppedValueWarning,
+    LimitExceeded,
     RequestTimeout,
 )
 from mock_mcp.limits import Limits
@@ -125,6 +126,32 @@ async def test_a_large_mock_of_any_script_arrives_intact(connect, responder):
         await responder.provide(await responder.claim(), data={"text": text})
         assert (await asked).data == {"text": text}
         assert len(text.encode()) > 600_000
+
+
+@on_loop
+async def test_a_large_answer_reused_very_often_does_not_burst_its_message(
+    project, cache_dir, start_daemon
+):
+    limits = {"frame_bytes": 65_536}
+    daemon = start_daemon(**limits)
+    large = "x" * 10_000
+    async with (
+        respond_to(daemon.info) as responder,
+        mock_mcp.connect(
+            project_root=project, cache_dir=cache_dir, enabled=True, limits=Limits(**limits)
+        ) as client,
+    ):
+        first = asyncio.create_task(client.request_mock("/a"))
+        await responder.provide(await responder.claim(), data=large, reuse="run")
+        await first
+        asked = [asyncio.create_task(client.request_mock("/a", timeout_s=10)) for _ in range(7)]
+        claim = await responder.claim()
+        assert len(claim.requests) == 4
+        with pytest.raises(LimitExceeded, match="3 answers reused"):
+            await responder.provide(claim, data=large)
+        await responder.provide(claim, data="small")
+        answers = [mock.data for mock in await asyncio.gather(*asked)]
+        assert sorted(answers) == ["small"] * 4 + [large] * 3
 
 
 @on_loop

@@ -799,6 +799,13 @@ class TestHttp:
             assert http.at_end()
         assert daemon.control.snapshot() == before
 
+    def test_connect_is_404(self, daemon: ServedDaemon) -> None:
+        """To the parser, CONNECT is an upgrade whatever its headers say."""
+        with RawHttp(daemon.path) as http:
+            http.send(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+            self.error(http.read(), 404)
+            assert http.at_end()
+
     def test_an_upgrade_elsewhere_is_404_and_the_connection_goes_on(
         self, daemon: ServedDaemon
     ) -> None:
@@ -864,6 +871,19 @@ def test_a_claim_of_a_large_batch_is_read_slowly(daemon: ServedDaemon) -> None:
         body += sock.recv(4099)
     sock.close()
     assert json.loads(body)["result"]["requests"][0]["body"] == text
+
+
+def test_a_last_answer_is_read_slowly(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(stop_s=0.05)
+    client: WsClient = daemon.attach()
+    client.submit([request(body="x" * 2_000_000)])
+    client.settle()
+    call = post(daemon.token, rpc("listBatches"), headers={"Connection": "close"})
+    with RawHttp(daemon.path) as http:
+        http.send(call)
+        time.sleep(0.3)  # a reader that pauses much longer than a stopping daemon would wait
+        assert len(http.read().body["result"]["batches"]) == 1
+        assert http.at_end()
 
 
 def test_events_are_told_when_they_happen(daemon: ServedDaemon):

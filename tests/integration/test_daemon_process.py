@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -32,7 +33,7 @@ from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import compute_project_id
 from support.daemons import DaemonProcess, environment, listener_pid, processes_of
 from support.http import RawHttp, connect, post, rpc
-from support.ws import WsClient, encode_frame, eventually, request
+from support.ws import HANG_S, WsClient, encode_frame, eventually, request
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets and modes")
 
@@ -457,6 +458,23 @@ class TestStaleFiles:
         client.settle()
         assert daemon_process.control.call("listRuns")["runs"][0]["runId"] == "run-1"
         client.abort()
+
+    def test_a_registry_that_cannot_be_put_back_yet_is_later(
+        self, daemon_process: DaemonProcess
+    ) -> None:
+        token, path = daemon_process.token, daemon_process.registry
+        process = daemon_process.process
+        process.send_signal(signal.SIGSTOP)
+        path.unlink()
+        path.mkdir()
+        process.send_signal(signal.SIGCONT)
+        said, _, _ = select.select([process.stderr], [], [], HANG_S)
+        assert said
+        assert process.stderr is not None
+        assert b"cannot repair" in process.stderr.readline()
+        path.rmdir()
+        eventually(path.is_file)
+        assert daemon_process.token == token
 
     def test_the_files_of_the_npm_tool_are_left_alone(
         self, start_process: StartProcess, project: Path, cache_dir: Path

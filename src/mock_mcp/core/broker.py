@@ -254,7 +254,8 @@ class Broker:
 
     Args:
         limits: ``parked_batches``, ``batch_requests``, ``claims_per_batch``, ``lease_max_s``,
-            ``batch_ttl_s``, ``grace_s``, ``reused_answers`` and ``reused_bytes`` apply here.
+            ``batch_ttl_s``, ``grace_s``, ``reused_answers``, ``reused_bytes`` and ``frame_bytes``
+            apply here.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -502,8 +503,8 @@ class Broker:
         self._ttls.set(batch_id, now + self.limits.batch_ttl_s)
         self._effects.append(Submitted(run_id, batch_id, tuple(requests)))
         if run.reusable:
-            found = {request.request_id: run.reusable.find(request) for request in requests}
-            batch.reused = {rid: mock for rid, mock in found.items() if mock is not None}
+            # All answers of a batch are one message: half of it is left for what is missing.
+            batch.reused = run.reusable.find(requests, self.limits.frame_bytes // 2)
             if batch.reused:
                 self._effects.append(Reused(run_id, batch_id, tuple(batch.reused)))
         if len(batch.reused) < len(batch.requests):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -53,14 +54,21 @@ class ReusableAnswers:
         while self._left < 0 or len(self._answers) > self._count:
             self._drop(next(iter(self._answers)))
 
-    def find(self, request: MockRequest) -> Mock | None:
-        """Return the answer to the same request, under this one's id."""
-        found = self._answers.get(_key(request))
-        return (
-            None
-            if found is None
-            else msgspec.structs.replace(found[0], request_id=request.request_id)
-        )
+    def find(self, requests: Iterable[MockRequest], room: int) -> dict[str, Mock]:
+        """Return the answers to the same requests by these requests' ids, as many as have room.
+
+        Args:
+            requests: What is asked.
+            room: Bytes of JSON that all of them may take: one answer may be found very often.
+        """
+        found = {}
+        for request in requests:
+            mock, size = self._answers.get(_key(request), (None, 0))
+            if mock is not None and size <= room:
+                room -= size
+                request_id = request.request_id
+                found[request_id] = msgspec.structs.replace(mock, request_id=request_id)
+        return found
 
     def _drop(self, key: bytes) -> None:
         found = self._answers.pop(key, None)

@@ -10,8 +10,8 @@ import concurrent.futures
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 from typing import Protocol as Interface
 
 import msgspec
@@ -29,6 +29,7 @@ from mock_mcp.errors import (
 from mock_mcp.types import (
     ClaimInfo,
     DaemonStatus,
+    Mock,
     MockRequest,
     Provided,
     RunInfo,
@@ -37,12 +38,15 @@ from mock_mcp.types import (
 )
 from mock_mcp.wire import control as wire
 from mock_mcp.wire.channel import PROTOCOL
+from mock_mcp.wire.json import encode
 
 __all__ = ["Control", "answer_too_large"]
 
 Result = Any | Pending[Any]
 _RESULTS = 256
 """Gate results remembered, so that a repeated provide gets the same answer."""
+_RESULT_HEAD_BYTES = 1024
+"""What a result has around its mocks, and more."""
 _REASONS = 5
 """Violations kept as the reason of a rejection; its holder gets them all."""
 
@@ -220,7 +224,9 @@ class Control:
         if not self._broker.is_claimed_with(params.batch_id, params.claim_token):
             # Stale or repeated: the broker says. What was found at the first time still holds.
             return self._provide(params, self._results.get(params.claim_token) or GateResult())
-        requests = self._broker.batch(params.batch_id).wanted
+        batch = self._broker.batch(params.batch_id)
+        requests = batch.wanted
+        self._check_size(batch, params.mocks)
         if self._gate.applies(requests):
             return self._check_and_provide(params, requests)
         nothing = {request.request_id: NO_CONTRACT for request in requests}
@@ -273,6 +279,15 @@ class Control:
             raise InvalidParams(f"waitMs must be a number from 0 to {longest_ms:.0f}.")
         return wait_ms / 1000
 
+    def _check_size(self, batch: BatchState, mocks: Sequence[Mock]) -> None:
+        """Refuse mocks that would not fit into one message with the answers that are reused."""
+        longest = self._hub.limits.frame_bytes - _RESULT_HEAD_BYTES
+        if batch.reused and len(encode([*mocks, *batch.reused.values()])) > longest:
+            raise LimitExceeded(
+                f"The mocks of batch {batch.id} and the {len(batch.reused)} answers reused in it "
+                f"have more than {longest} bytes together (limit frame_bytes); give smaller ones."
+            )
+
     def _check_and_provide(
         self, params: wire.ProvideBatch, requests: tuple[MockRequest, ...]
     ) -> Pending[Provided]:
@@ -311,10 +326,12 @@ class Control:
             self._broker.unhold(self._clock.now(), params.batch_id, params.claim_token)
             self._hub.settle()
             raise
-        self._fail_if_blocked(params, result)
+        result = self._still_asked(params.batch_id, result)
+        if result.blocked:
+            self._fail_blocked(params, result)
         if not result.violations:
             return self._provide(params, result)
-        wrong = len(requests) - len(result.accepted)
+        wrong = len({violation.request_id for violation in result.violations})
         message = (
             f"Nothing was delivered: {wrong} of {len(requests)} mocks break the contract "
             f"({len(result.violations)} violations). Your claim is kept and its lease renewed; "
@@ -330,22 +347,27 @@ class Control:
         self._hub.settle()
         raise ContractViolation(message, result.violations, result.accepted)
 
-    def _fail_if_blocked(self, params: wire.ProvideBatch, result: GateResult) -> None:
-        """End the batch if the contract of a request its test still waits for cannot be used.
+    def _still_asked(self, batch_id: str, result: GateResult) -> GateResult:
+        """Leave out what was found wrong with mocks whose requests were cancelled meanwhile."""
+        is_live = self._broker.is_live(batch_id)
+        asked = self._broker.batch(batch_id).requests if is_live else {}
+        return msgspec.structs.replace(
+            result,
+            violations=tuple(each for each in result.violations if each.request_id in asked),
+            blocked={rid: why for rid, why in result.blocked.items() if rid in asked},
+        )
+
+    def _fail_blocked(self, params: wire.ProvideBatch, result: GateResult) -> NoReturn:
+        """End the batch: the contract of a request cannot be used.
 
         Raises:
             UnusableContract: It was ended.
         """
-        if not result.blocked or not self._broker.is_live(params.batch_id):
-            return
-        requests = self._broker.batch(params.batch_id).requests
-        found = next((rid for rid in result.blocked if rid in requests), None)
-        if found is None:
-            return
-        request = requests[found]
+        found, error = next(iter(result.blocked.items()))
+        request = self._broker.batch(params.batch_id).requests[found]
         reason = (
             f"{request.method} {request.endpoint}: nothing was delivered, for its contract cannot "
-            f"be used: {result.blocked[found]} (Repair it, or let answers through unchecked with "
+            f"be used: {error} (Repair it, or let answers through unchecked with "
             'contract = "warn".)'
         )
         self._broker.fail(

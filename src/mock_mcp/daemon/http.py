@@ -118,8 +118,7 @@ class HttpConnection(ReceivingProtocol):
         self._request = _Request()
         self._queue: deque[_Request] = deque()
         self._pending: Pending[Any] | None = None  # what the answer under way waits for
-        self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = 0  # since anything but a head or a trailer came
         self._is_deaf = False  # the last answer of this connection is given or queued
         self._handshake_timer: asyncio.TimerHandle | None = None
 
@@ -148,16 +147,15 @@ class HttpConnection(ReceivingProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
         except httptools.HttpParserError as exc:
             self._give_up(400, InvalidMessage(f"Not HTTP/1.1: {exc}"))
-        if self._in_head and self._head_bytes > self._limits.header_bytes:
-            self._give_up(*self._head_too_large())  # one header that never ends
+        if self._head_bytes > self._limits.header_bytes:
+            self._give_up(*self._head_too_large())  # it never ends
 
     def eof_received(self) -> bool:
         # The transport closes in a turn of its own: what waits must not get a claim until then.
@@ -181,7 +179,7 @@ class HttpConnection(ReceivingProtocol):
 
     def on_headers_complete(self) -> None:
         request = self._request
-        self._in_head, self._head_bytes = False, 0
+        self._head_bytes = 0
         request.path = request.url.partition(b"?")[0]
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
@@ -195,6 +193,7 @@ class HttpConnection(ReceivingProtocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         request = self._request
         request.size += len(body)
         if request.size > self._limits.body_bytes and request.refusal is None:
@@ -206,7 +205,7 @@ class HttpConnection(ReceivingProtocol):
             self._transport.abort()
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._head_bytes = 0
         if self._is_deaf:
             return
         if self._parser.should_upgrade():
@@ -335,9 +334,18 @@ class HttpConnection(ReceivingProtocol):
         """Let the peer read the answer, though it may still be writing; then close."""
         if transport.can_write_eof():
             transport.write_eof()
-            asyncio.get_running_loop().call_later(self._limits.stop_s, transport.abort)
+            self._cut_off_later(transport)
         else:
             transport.close()
+
+    def _cut_off_later(self, transport: asyncio.Transport) -> None:
+        asyncio.get_running_loop().call_later(self._limits.stop_s, self._cut_off, transport)
+
+    def _cut_off(self, transport: asyncio.Transport) -> None:
+        if transport.get_write_buffer_size():  # a long answer to a slow reader
+            self._cut_off_later(transport)
+        else:
+            transport.abort()
 
     # -- WebSocket -----------------------------------------------------------------------------
 
@@ -345,6 +353,9 @@ class HttpConnection(ReceivingProtocol):
         """Hand the transport to a WebSocket, which sees the request as it came."""
         request, transport = self._request, self._transport
         if transport is None or transport.is_closing() or self._is_deaf:
+            return
+        if request.method == b"CONNECT" and request.refusal is not None:
+            self._give_up(*request.refusal)  # an upgrade by its method alone
             return
         lines = [request.method + b" " + request.url + b" HTTP/1.1"]
         if request.path != b"/test":  # h2c for one: declined by going on in HTTP/1.1

@@ -28,6 +28,7 @@ from mock_mcp.errors import (
     AlreadyRunning,
     ConfigurationError,
     LimitExceeded,
+    MockMcpError,
 )
 from mock_mcp.limits import Limits
 from mock_mcp.runtime.cache import CacheDirectory, environment
@@ -267,7 +268,7 @@ class MockMcpDaemon:
                 return
             try:
                 await self._repair()
-            except OSError as exc:
+            except (OSError, MockMcpError) as exc:
                 self._logger.warning("cannot repair the registry or socket: %s", exc)
 
     def _is_idle(self) -> bool:
@@ -301,9 +302,16 @@ class MockMcpDaemon:
         return found.token if found else None
 
     def _remove_files(self) -> None:
+        """Remove the registry, and listen no more, on a file system that is read-only too."""
+        for remove in (self._remove_registry, self._server.close):
+            try:
+                remove()
+            except OSError as exc:
+                self._logger.warning("cannot remove the registry or socket: %s", exc)
+
+    def _remove_registry(self) -> None:
         if self._registry_token() == self.token:
             self.cache.registry(self.project.id).unlink(missing_ok=True)
-        self._server.close()
 
 
 def _max_connections(limit: int) -> int:

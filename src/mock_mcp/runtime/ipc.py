@@ -276,11 +276,13 @@ class IpcServer:
 
     def close(self) -> None:
         """Stop listening and remove the socket if it is still this server's."""
-        if self._server is not None:
-            if self.is_in_place():
-                Path(self.path).unlink(missing_ok=True)
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            try:
+                if self.is_in_place():
+                    Path(self.path).unlink(missing_ok=True)
+            finally:
+                server.close()
         for pipe in self._pipes:
             pipe.close()  # type: ignore[attr-defined]
         self._pipes = []

@@ -112,14 +112,7 @@ class WebSocketLink(ReceivingProtocol):
             return False
         self.protocol.send_text(text)
         self._flush()
-        transport = self._transport
-        if transport is None:
-            return False
-        limit = self._write_buffer_bytes
-        if limit is not None and transport.get_write_buffer_size() > limit:
-            transport.abort()
-            return False
-        return True
+        return self._transport is not None and not self._transport.is_closing()
 
     def send_ping(self) -> None:
         """Send a ping."""
@@ -227,6 +220,9 @@ class WebSocketLink(ReceivingProtocol):
                 transport.write_eof()
             else:
                 transport.close()
+        limit = self._write_buffer_bytes
+        if limit is not None and transport and transport.get_write_buffer_size() > limit:
+            transport.abort()
 
     def _report_closed(self) -> None:
         if self._reported:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from typing import Any
 
 import msgspec
 import pytest
 
 from mock_mcp.daemon.control import Control
+from mock_mcp.daemon.gate import GateResult
 from mock_mcp.daemon.hub import Hub
 from mock_mcp.daemon.pending import Pending
 from mock_mcp.limits import Limits
-from mock_mcp.types import Mock, MockRequest, UsedValues
+from mock_mcp.types import Mock, MockRequest, UsedValues, Violation
 from mock_mcp.wire import control as wire
 
 pytestmark = pytest.mark.asyncio
@@ -22,6 +25,19 @@ class NoGate:
 
     def applies(self, requests: object) -> bool:
         return False
+
+
+class SlowGate:
+    """A check that ends when the test says."""
+
+    def __init__(self) -> None:
+        self.checked: concurrent.futures.Future[GateResult] = concurrent.futures.Future()
+
+    def applies(self, requests: object) -> bool:
+        return True
+
+    def submit(self, *_: object) -> concurrent.futures.Future[GateResult]:
+        return self.checked
 
 
 @pytest.fixture
@@ -79,3 +95,25 @@ async def test_a_claim_says_what_its_run_has_used_until_that_ends(
     hub.settle()
     assert hub.used.of("run") == []
     hub.close()
+
+
+@pytest.mark.parametrize("cancelled", [["a"], None])
+async def test_what_is_wrong_with_a_mock_cancelled_meanwhile_keeps_nothing_back(
+    hub: Hub, cancelled: list[str] | None
+) -> None:
+    gate = SlowGate()
+    control = Control(hub, None, gate)  # type: ignore[arg-type]
+    hub.broker.open_run(hub.clock.now(), "run", 1)
+    requests = [MockRequest(rid, "/users", "POST", msgspec.Raw(b"{}")) for rid in "ab"]
+    batch_id = hub.broker.submit(hub.clock.now(), "run", requests).id
+    token = claim(control)["claimToken"]
+    mocks = [Mock(rid, 1) for rid in "ab"]
+    answer = control.call(wire.ProvideBatch("me", batch_id, token, mocks))
+    hub.broker.cancel("run", batch_id, cancelled)
+    wrong = Violation("a", "/body", "type", "string", "1", "Give text.")
+    gate.checked.set_result(GateResult(violations=(wrong,), accepted=("b",)))
+    assert isinstance(answer, Pending)
+    async with asyncio.timeout(5):
+        provided = await answer.wait()
+    assert provided.message.startswith("Ignored") is (cancelled is None)
+    assert hub.broker.was_delivered(batch_id) is (cancelled is not None)
