@@ -431,6 +431,43 @@ def test_what_nobody_uses_is_reported_and_pruned(
     assert "unused" not in tests.run().text
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "xdist"])
+@pytest.mark.parametrize("skip", ["@pytest.mark.skip", "@pytest.mark.xfail(run=False)"])
+def test_the_recording_of_a_fixture_is_kept_while_its_tests_are_skipped(
+    tests: PluginProject, workers: tuple[str, ...], skip: str
+) -> None:
+    shared = """
+        @pytest.fixture(scope="module")
+        def shared():
+            return user(1)
+
+        @pytest.mark.mock_mcp
+        def test_one(shared):
+            assert shared
+
+        @pytest.mark.mock_mcp
+        def test_two():
+            assert user(2)
+    """
+    tests.write(shared)
+    tests.record()
+    written = tests.recordings()
+    assert "__mocks__/test_app/_module.shared.json" in written
+    used = "        @pytest.mark.mock_mcp\n        def test_one"
+    tests.write(shared.replace(used, f"        {skip}\n{used}"))
+    run = tests.spawn if workers else tests.run
+
+    result = run(*workers, "--mock-prune")
+    assert result.outcomes()["passed"] == 1
+    assert "removed" not in result.text
+    assert "no test or fixture" not in run(*workers).text
+    assert tests.recordings() == written
+
+    tests.write(shared.replace("test_one(shared)", "test_one()").replace("assert shared", "pass"))
+    result = run(*workers, "--mock-prune")
+    assert "removed __mocks__/test_app/_module.shared.json" in result.text
+
+
 def test_recordings_of_intercept_in_a_test_module_are_nobodys_orphans(
     tests: PluginProject,
 ) -> None:

@@ -177,9 +177,11 @@ class MockedSession:
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a failure that is reported by itself, such as that of a subtest."""
+        """Note a failure that is reported by itself (a subtest's), and that a test was skipped."""
         if report.failed:
             self._failed.add(report.nodeid)
+        elif report.skipped:
+            self._report.ran_all = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
