@@ -56,7 +56,23 @@ KINDS = {
                 assert self.name
                 assert user(3)
         """,
-        {"TestCase.test_it", "_class.TestCase._unittest_setUpClass_fixture_TestCase"},
+        {"TestCase.test_it", "_class.TestCase.setup_class"},
+    ),
+    "setup functions": (
+        """
+        pytestmark = pytest.mark.mock_mcp
+
+        def setup_module():
+            assert user(1)
+
+        class TestIt:
+            @classmethod
+            def setup_class(cls):
+                assert user(2)
+            def test_it(self):
+                assert user(3)
+        """,
+        {"TestIt.test_it", "_class.TestIt.setup_class", "_module.setup_module"},
     ),
     "classes": (
         """

@@ -20,6 +20,9 @@ from mock_mcp.scope import Scope
 
 __all__ = ["SharedScope", "names_of", "place_of"]
 
+_SETUPS = ("_unittest_setUpClass_", "_xunit_setup_class_", "_xunit_setup_module_")
+"""How the names begin that pytest gives to the fixtures it makes of such methods and functions."""
+
 
 @dataclass(slots=True, eq=False)
 class SharedScope:
@@ -70,6 +73,8 @@ def place_of(
         root: Where the recordings of fixtures lie that the project does not define itself.
     """
     scope, name = fixturedef.scope, fixturedef.argname + _parameter(request)
+    if name.startswith(_SETUPS):
+        name = f"setup_{scope}"
     if scope == "function" or (scope == "class" and request.cls is None):
         return None  # the latter is set up for each function
     if scope == "class":
