@@ -468,6 +468,43 @@ def test_the_recording_of_a_fixture_is_kept_while_its_tests_are_skipped(
     assert "removed __mocks__/test_app/_module.shared.json" in result.text
 
 
+@pytest.mark.parametrize(
+    "part", [("api/test_one.py",), ("api/test_one.py", "sub"), ("--ignore=api/test_two.py",)]
+)
+def test_the_recording_of_a_session_fixture_is_kept_by_a_run_of_other_modules(
+    tests: PluginProject, part: tuple[str, ...]
+) -> None:
+    fixture = """
+        @pytest.fixture(scope="session")
+        def {0}():
+            return user()
+    """
+    test = """
+        @pytest.mark.mock_mcp
+        def test_it({0}):
+            assert {0}
+    """
+    tests.write(fixture.format("one") + fixture.format("two"), "api/conftest.py")
+    tests.write(test.format("one"), "api/test_one.py")
+    tests.write(test.format("two"), "api/test_two.py")
+    (tests.path / "sub").mkdir()
+    tests.record("--import-mode=importlib")
+    written = tests.recordings()
+    assert set(written) == {f"api/__mocks__/_session.{name}.json" for name in ("one", "two")}
+
+    result = tests.run(*part, "--mock-prune")
+    assert result.outcomes() == {"passed": 1}
+    assert "removed" not in result.text
+    assert "no test or fixture" not in tests.run(*part).text
+    assert tests.recordings() == written
+
+    tests.write(test.format("one"), "api/test_two.py")
+    for whole in ((), ("api",), (".",)):
+        assert "api/__mocks__/_session.two.json: no test or fixture" in tests.run(*whole).text
+    tests.run("--mock-prune", "api")
+    assert set(tests.recordings()) == {"api/__mocks__/_session.one.json"}
+
+
 def test_recordings_of_intercept_in_a_test_module_are_nobodys_orphans(
     tests: PluginProject,
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mock_mcp.errors import MockMcpError
+from mock_mcp.recordings.paths import DIRECTORY
 from mock_mcp.recordings.survey import prune, survey
 from mock_mcp.scope import Scope
 
@@ -38,13 +39,17 @@ class Report:
     Attributes:
         known: The recordings of the tests and fixtures there are.
         knows_all: Whether ``known`` holds every test of the modules it names.
+        whole: The directories of which every test was collected.
         ran_all: Whether all of them ran, so that every fixture in use is known.
         notes: Lines for the reader.
     """
 
-    def __init__(self, root: Path, here: Path, *, prunes: bool, knows_all: bool) -> None:
+    def __init__(
+        self, root: Path, here: Path, *, prunes: bool, knows_all: bool, whole: Sequence[Path]
+    ) -> None:
         self.prunes = prunes
         self.knows_all = knows_all
+        self.whole = whole
         self.ran_all = True
         self.known: set[Path] = set()
         self.notes: list[str] = []
@@ -171,11 +176,14 @@ class Report:
     def _beyond_doubt(self) -> Iterator[Path]:
         """Yield recordings that may be in use although no test that ran has named them.
 
-        They are those of fixtures, where not all tests ran, and of `mock_mcp.intercept`.
+        They are those of fixtures, where not all tests that can use them ran, and of
+        `mock_mcp.intercept`.
         """
         for directory in {path.parent for path in self.known}:
             module = directory.parent.parent / f"{directory.name}.py"
-            if not self.ran_all:
+            is_of_module = directory.name != DIRECTORY  # else of a package, or the session
+            saw_all = is_of_module or any(directory.is_relative_to(each) for each in self.whole)
+            if not (self.ran_all and saw_all):
                 yield from directory.glob("_*.json")
             if module.is_file() and b"intercept(" in module.read_bytes():
                 yield from directory.glob("*.json")

@@ -81,6 +81,7 @@ class MockedSession:
             config.invocation_params.dir,
             prunes=bool(config.getoption("mock_prune")),
             knows_all=_collects_whole_modules(config),
+            whole=_whole_directories(config),
         )
         self._blocks = bool(config.getoption(BLOCKS, default=False))
         reporter = None if worker else config.pluginmanager.get_plugin("terminalreporter")
@@ -418,6 +419,16 @@ def _collects_whole_modules(config: pytest.Config) -> bool:
         or option("lf", default=False)
         or option("collectonly", default=False)
     )
+
+
+def _whole_directories(config: pytest.Config) -> list[Path]:
+    """Return the directories of which every test is collected."""
+    if config.getoption("ignore") or config.getoption("ignore_glob"):
+        return []
+    if config.args_source is config.ArgsSource.TESTPATHS:
+        return [config.rootpath]
+    named = (config.invocation_params.dir / argument for argument in config.args)
+    return [path for path in named if path.is_dir()]
 
 
 _NOT_MOCKED = (
