@@ -156,6 +156,29 @@ def test_new_episodes_keeps_what_is_recorded(
     assert [body["name"] for body in tests.bodies()] == ["asked 1", "asked 2"]
 
 
+def test_an_answer_is_not_reused_for_a_call_with_another_matched_header(
+    tests: PluginProject,
+    assistant: ScriptedAssistant,
+) -> None:
+    assistant.answer = lambda request: {
+        "data": {"id": 1, "name": request["headers"]["x-tenant"]},
+        "reuse": "run",
+    }
+    tests.settings('match = ["method", "path", "headers:X-Tenant"]')
+    tests.write("""
+        def user_of(tenant):
+            headers = {"x-tenant": tenant}
+            return httpx.get("https://api.test/users/1", headers=headers).json()["name"]
+
+        @pytest.mark.mock_mcp
+        def test_one():
+            assert [user_of(tenant) for tenant in "abab"] == ["a", "b", "a", "b"]
+    """)
+    assert tests.run(MOCK_MCP="1").outcomes() == {"passed": 1}
+    assert len(assistant.asked) == 2
+    assert tests.run().outcomes() == {"passed": 1}
+
+
 def test_rewrite_forgets_what_is_not_asked_for_and_all_does_not_touch_what_made_no_calls(
     tests: PluginProject,
 ) -> None:

@@ -1,16 +1,18 @@
 """Answers that a responder gave for the rest of a run, found again by the request.
 
 Two requests are the same when everything is that can decide their answer: method, endpoint, body,
-contract, metadata, and of the headers ``accept``, by which the contract picks the media type, and
-those that say what is asked for (`ASKING_HEADERS`). The request's id and the test's name differ
-from one call to the next and are left out.
+contract, metadata, and of the headers ``accept``, by which the contract picks the media type, those
+that say what is asked for (`ASKING_HEADERS`), and those that the test compares (``contract.match``:
+names in lower case, ``*`` for any characters). The request's id and the test's name differ from one
+call to the next and are left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ from mock_mcp.types import ASKING_HEADERS, Mock, MockRequest
 
 __all__ = ["ReusableAnswers"]
 
-_COMPARED = frozenset(("accept", *ASKING_HEADERS))
+_COMPARED = ("accept", *ASKING_HEADERS)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -81,10 +83,22 @@ def _key(request: MockRequest) -> bytes:
     fields["requestId"] = None
     headers = fields.get("headers")
     if isinstance(headers, dict):
+        compared = (*_COMPARED, *_matched(fields))
         named = {name.lower(): value for name, value in headers.items()}
-        fields["headers"] = {name: named[name] for name in _COMPARED & named.keys()}
+        fields["headers"] = {
+            name: value
+            for name, value in named.items()
+            if any(fnmatchcase(name, pattern) for pattern in compared)
+        }
     metadata = fields.get("metadata")
     if isinstance(metadata, dict):
         fields["metadata"] = {name: part for name, part in metadata.items() if name != "test"}
     fields["method"], fields["endpoint"] = request.method, request.endpoint
     return hashlib.blake2b(_encoder.encode(fields), digest_size=16).digest()
+
+
+def _matched(fields: dict[str, Any]) -> Sequence[str]:
+    """Return the headers that the test compares; nothing where a client wrote something else."""
+    contract = fields.get("contract")
+    match = contract.get("match") if isinstance(contract, dict) else None
+    return [name for name in match if isinstance(name, str)] if isinstance(match, list) else ()

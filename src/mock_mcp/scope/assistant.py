@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from mock_mcp.recordings.redact import Redaction
 from mock_mcp.runtime.loops import in_asyncio, in_thread
 from mock_mcp.scope.call import Call
 from mock_mcp.scope.client import LazyClient
-from mock_mcp.types import Mock
+from mock_mcp.types import ASKING_HEADERS, Mock
 
 __all__ = ["Assistant"]
 
@@ -32,6 +32,7 @@ class Assistant:
         timeout_s: Seconds a call waits; None for ever.
         test: What is told of the test.
         failures: The scope's; an error that is taken out of it is forgotten here, too.
+        match: The headers by which the project or the test tells two calls apart.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Assistant:
         timeout_s: float | None,
         test: Mapping[str, Any],
         failures: list[MockMcpError],
+        match: Sequence[str] = (),
     ) -> None:
         self._client = client
         self._timeout_s = timeout_s
         self._test = {name: value for name, value in test.items() if value}
         self._failures = failures
+        self._match = sorted({name.lower() for name in match} - {*ASKING_HEADERS})
         self._failed: MockMcpError | None = None
         self._lull = Lull()
 
@@ -96,6 +99,8 @@ class Assistant:
         fields["endpoint"], fields["headers"] = clean.url, clean.headers
         if clean.body is not msgspec.UNSET:
             fields["body"] = clean.body
+        if self._match:  # so that no answer is reused for what the recording tells apart
+            fields["contract"] = {**fields.get("contract", {}), "match": self._match}
         metadata = dict(fields.get("metadata") or {})
         if instructions and "instructions" not in metadata:
             metadata["instructions"] = instructions

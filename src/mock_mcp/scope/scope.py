@@ -131,7 +131,10 @@ class Scope:
             if settings.mode == "once" and self.file.exists():
                 self._may_obtain = False
         if client is not None:
-            self._assistant = Assistant(client, settings.timeout_s, test or {}, self.failures)
+            match = rules.matching.request_headers
+            self._assistant = Assistant(
+                client, settings.timeout_s, test or {}, self.failures, match
+            )
         if self._may_obtain and settings.source == "live":
             self.live = LiveAnswers(self.file, self._noted)
 

@@ -81,6 +81,23 @@ def test_what_may_decide_the_answer_makes_another_request(changes):
     assert found(known(), asked(**changes)) is None
 
 
+@pytest.mark.parametrize("match", [["x-tenant"], ["x-*"], ["x-trace", "x-tenant"]])
+def test_headers_that_the_test_compares_make_another_request(match):
+    answers = ReusableAnswers(10, 1000)
+    contract = {"match": match}
+    of_one = {"X-Tenant": "one", "date": "now"}
+    answers.add(asked(contract=contract, headers=of_one), Mock("a", "of one"))
+    assert found(answers, asked(contract=contract, headers={**of_one, "date": "then"})) is not None
+    assert found(answers, asked(contract=contract, headers={**of_one, "X-Tenant": "two"})) is None
+
+
+@pytest.mark.parametrize("contract", [{"match": "x-trace"}, {"match": [1, None]}, ["x-trace"], 1])
+def test_what_another_client_means_by_contract_compares_nothing_more(contract):
+    answers = ReusableAnswers(10, 1000)
+    answers.add(asked(contract=contract), Mock("a", "done"))
+    assert found(answers, asked(contract=contract, headers={**BASE["headers"], "x-trace": "2"}))
+
+
 def test_the_oldest_answers_are_forgotten_first():
     answers = ReusableAnswers(2, 1000)
     for endpoint in ("/1", "/2", "/1", "/3"):
