@@ -319,6 +319,42 @@ def pytest_runtest_protocol(item, nextitem):
     assert urls == ["https://api.test/users/2"]
 
 
+def test_repetitions_of_a_test_share_its_recording(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp
+        def test_one():
+            assert user()
+
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_two(number):
+            assert user(number)
+    """)
+    tests.record()
+    once = tests.recordings()
+    tests.write(
+        """
+        @pytest.fixture
+        def __pytest_repeat_step_number(request):
+            return request.param
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_generate_tests(metafunc):  # as pytest-repeat does for --count 3
+            name = "__pytest_repeat_step_number"
+            metafunc.fixturenames.append(name)
+            metafunc.parametrize(name, range(3), indirect=True, ids=lambda i: f"{i + 1}-3")
+        """,
+        "conftest.py",
+    )
+    replayed = tests.run("--mock-prune")
+    assert replayed.outcomes() == {"passed": 9}, replayed.text
+    assert "9 replayed" in replayed.text
+    assert tests.recordings() == once
+    recorded = tests.run("--mock-source=example", "--mock-mode=rewrite")
+    assert recorded.outcomes() == {"passed": 9}, recorded.text
+    assert tests.recordings() == once
+
+
 def test_last_failed_reports_no_recording_as_unused(tests: PluginProject) -> None:
     tests.write("""
         @pytest.mark.mock_mcp

@@ -38,7 +38,7 @@ SIBLINGS = {
     "settings_table": {"errors"},
     "types": {"errors"},
     "errors": {"types"},  # for annotations only
-    "recordings": {"contract", "exchange"},
+    "recordings": {"contract", "exchange", "runtime"},
 }
 LAYER_OF = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOP = {"__init__", "__main__"}

@@ -356,7 +356,7 @@ class MockedSession:
         assert item.parent is not None
         project = self._projects.of(os.path.dirname(place.file))  # noqa: PTH120 - for each test
         settings = project.complete(settings_of(node, project.settings))
-        node_id = f"{item.parent.nodeid}::{item.name}"
+        node_id = f"{item.parent.nodeid}::{names_of(item)[-1]}"
         asks = settings.mode != "none" and settings.source == "ai"
         if asks and self._display:
             self._display.start()

@@ -9,6 +9,7 @@ project, never those of the test that happens to come first.
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,23 @@ class SharedScope:
         return self.served and not self.spoiled
 
 
+_REPEATED = "__pytest_repeat_step_number"
+"""The parameter by which pytest-repeat runs a test several times; its id is ``1-3`` of three."""
+
+
 def names_of(item: pytest.Item) -> list[str]:
     """Return the names of a test below its file: its classes, outermost first, and its own.
 
-    They are read from the collected tree: plugins append to node ids.
+    They are read from the collected tree: plugins append to node ids. The number that
+    pytest-repeat gives to each repetition is left out: all replay one recording.
     """
     chain = item.listchain()
     below = next((n for n, node in enumerate(chain) if isinstance(node, pytest.File)), -1)
-    return [node.name for node in chain[below + 1 :]] or [item.name]
+    names = [node.name for node in chain[below + 1 :]] or [item.name]
+    step = getattr(getattr(item, "callspec", None), "params", {}).get(_REPEATED)
+    if isinstance(step, int):
+        names[-1] = re.sub(rf"(?:(\[)|-){step + 1}-\d+\]$", r"\1]", names[-1]).removesuffix("[]")
+    return names
 
 
 def place_of(

@@ -239,10 +239,15 @@ def _path_likeness(one: str, other: str) -> float:
 
 
 def _alike(parts: Sequence[str], recorded: Key, now: Key) -> bool:
-    """Return whether two keys look like one call that changed: the same host, much of the path."""
+    """Return whether two keys look like one call that changed.
+
+    They do with the same host and the same path, or the same method and half of the path.
+    """
     pairs = {part: (a, b) for part, a, b in zip(parts, recorded, now, strict=False)}
-    host, path = pairs.get("host", ("", "")), pairs.get("path", ("", ""))
-    return host[0] == host[1] and (path[0] == path[1] or _path_likeness(*path) >= 0.5)
+    host, method, path = (pairs.get(part, ("", "")) for part in ("host", "method", "path"))
+    return host[0] == host[1] and (
+        path[0] == path[1] or (method[0] == method[1] and _path_likeness(*path) >= 0.5)
+    )
 
 
 # -- Differences ------------------------------------------------------------------------------

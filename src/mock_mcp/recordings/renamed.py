@@ -1,15 +1,18 @@
 """The recording that a renamed test has left behind, for the message of a call without one.
 
-It lies beside the place where the test's own would be, answers the call, and belongs to a test that
-is gone: its file certainly does not define it any more (`marks`), or it has got parameters or lost
+It lies beside the place where the test's own would be, or where a test file of the same name had
+its recordings in another folder of the project; it answers the call, and belongs to a test that is
+gone: its file certainly does not define it any more (`marks`), or it has got parameters or lost
 them. Recordings of shared fixtures are not looked for: a fixture may be defined anywhere.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,8 @@ from mock_mcp.recordings.format import RecordedRequest, decode_recording, is_sid
 from mock_mcp.recordings.marks import TestSource
 from mock_mcp.recordings.paths import module_of, names_of
 from mock_mcp.recordings.store import RecordingFile
+from mock_mcp.recordings.survey import directories
+from mock_mcp.runtime.project import resolve_project_root
 
 __all__ = ["left_behind"]
 
@@ -58,21 +63,34 @@ def left_behind(file: RecordingFile, request: RecordedRequest) -> str | None:
     if not found:
         return None
     old = max(found, key=lambda old: _likeness(old.names[-1], names[-1]))
-    return f"It is recorded for {old.test}, which is gone. If that was renamed: " + _command(
-        old.path, file.path
-    )
+    folder = old.path.parents[2]
+    test = old.test if folder == file.path.parents[2] else str(folder / old.test)
+    command = _command(old.path, file.path)
+    return f"It is recorded for {test}, which is gone. If that was renamed or moved: {command}"
 
 
 def _recordings_near(path: Path) -> Iterator[_Old]:
     """Yield the recordings of the same test file, then those of the same name of other files."""
     own = path.parent
     others = sorted(each for each in own.parent.glob("*/") if each != own)
-    for found in (*sorted(own.glob("*.json")), *(each / path.name for each in others)):
+    elsewhere = (
+        each
+        for each in _directories(resolve_project_root(path.parents[2]))
+        if each.name == own.name and each.parent != own.parent
+    )
+    same = (each / path.name for each in chain(others, elsewhere))
+    for found in chain(sorted(own.glob("*.json")), same):
         try:
             if found.is_file() and not is_sidecar(found.name):
                 yield _Old(found, decode_recording(found.read_bytes(), found).test)
         except (OSError, RecordingError):
             continue
+
+
+@lru_cache(maxsize=8)
+def _directories(root: Path) -> Sequence[Path]:
+    """Return where recordings lie in a project: looked for once, not for each test of a run."""
+    return [*directories(root)]
 
 
 def _is_gone(old: _Old, names: Sequence[str], sources: dict[Path, TestSource]) -> bool:
@@ -108,11 +126,11 @@ def _likeness(old: str, new: str) -> tuple[bool, bool]:
 
 def _command(old: Path, new: Path) -> str:
     """Return the command that moves a recording; or all of them, when their test file is gone."""
-    here, there = old.parent, new.parent
-    if here == there:
-        return shlex.join(["git", "-C", str(there), "mv", old.name, new.name])
-    move = ["git", "-C", str(there.parent), "mv"]
-    if not there.is_dir() and module_of(here) is None:
-        return shlex.join([*move, here.name, there.name])
-    moving = shlex.join([*move, f"{here.name}/{old.name}", f"{there.name}/{new.name}"])
-    return moving if there.is_dir() else f"{shlex.join(['mkdir', str(there)])} && {moving}"
+    if not new.parent.is_dir() and module_of(old.parent) is None:
+        old, new = old.parent, new.parent
+    above = os.path.commonpath((old.parent, new.parent))
+    names = [os.path.relpath(path, above) for path in (old, new)]
+    move = shlex.join(["git", "-C", above, "mv", *names])
+    if new.parent.is_dir():
+        return move
+    return f"{shlex.join(['mkdir', '-p', str(new.parent)])} && {move}"

@@ -19,7 +19,7 @@ from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.recordings.format import decode_recording, is_sidecar, sidecars_of
 from mock_mcp.recordings.paths import DIRECTORY, module_of
 
-__all__ = ["Orphan", "Survey", "prune", "survey"]
+__all__ = ["Orphan", "Survey", "directories", "prune", "survey"]
 
 SKIPPED = frozenset(("node_modules", "__pycache__", "site-packages", "venv"))
 """Directories that hold no tests of the project; hidden ones are skipped too."""
@@ -57,7 +57,7 @@ def survey(root: Path, known: Collection[Path] | None = None) -> Survey:
     recordings: list[Path] = []
     orphans: list[Orphan] = []
     unreadable: list[RecordingError] = []
-    for directory in _directories(root.absolute()):
+    for directory in directories(root.absolute()):
         needed: set[str] | None = None
         complete = True
         names = sorted(entry.name for entry in directory.iterdir() if entry.is_file())
@@ -112,8 +112,12 @@ def prune(found: Survey) -> tuple[Path, ...]:
     return tuple(removed)
 
 
-def _directories(root: Path) -> Iterator[Path]:
-    """Yield the directories that may hold recordings: each ``__mocks__`` and those in it."""
+def directories(root: Path) -> Iterator[Path]:
+    """Yield the directories that may hold recordings: each ``__mocks__`` and those in it.
+
+    Args:
+        root: Where to look.
+    """
     for text, names, _ in os.walk(root):
         directory = Path(text)
         if DIRECTORY in (directory.name, directory.parent.name):

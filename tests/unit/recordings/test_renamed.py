@@ -24,6 +24,7 @@ class Project:
         self.root = root
 
     def source(self, name: str, *tests: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).write_text("\n".join(f"def {test}(x): ..." for test in tests))
 
     def file(self, node_id: str, **options: Matching) -> RecordingFile:
@@ -38,10 +39,10 @@ class Project:
 
     def obey(self, hint: str) -> None:
         """Do what the hint's command does."""
-        for command in hint.partition("renamed: ")[2].split(" && "):
+        for command in hint.partition("moved: ")[2].split(" && "):
             match shlex.split(command):
-                case ["mkdir", directory]:
-                    Path(directory).mkdir()
+                case ["mkdir", "-p", directory]:
+                    Path(directory).mkdir(parents=True)
                 case ["git", "-C", directory, "mv", source, target]:
                     assert not Path(directory, target).exists()
                     Path(directory, source).rename(Path(directory, target))
@@ -51,6 +52,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
+    (tmp_path / "pyproject.toml").touch()
     return Project(tmp_path)
 
 
@@ -64,6 +66,13 @@ def project(tmp_path: Path) -> Project:
         (["test_a.py"], "test_a.py::TestOld::test_new", "test_a.py::TestNew::test_new"),
         (["test_a.py"], "test_old.py::test_new", "test_a.py::test_new"),
         (["test_a.py", "test_b.py"], "test_b.py::test_new", "test_a.py::test_new"),
+        (["unit/test_a.py"], "test_a.py::test_new", "unit/test_a.py::test_new"),
+        (["test_a.py"], "old/unit/test_a.py::test_new", "test_a.py::test_new"),
+        (
+            ["unit/test_a.py", "old/test_a.py"],
+            "old/test_a.py::test_new",
+            "unit/test_a.py::test_new",
+        ),
     ],
 )
 @pytest.mark.parametrize("others", [(), ("test_a.py::test_other",)], ids=["alone", "not alone"])
@@ -71,12 +80,14 @@ def test_the_command_gives_a_test_the_recording_it_had(
     project: Project, there: list[str], old: str, new: str, others: tuple[str, ...]
 ) -> None:
     project.record(old, *others)
-    project.source("test_a.py", "test_new", "test_other")
+    project.source(there[0], "test_new", "test_other")
     for name in there[1:]:
         project.source(name, "test_else")
     hint = left_behind(project.file(new), MADE)
     assert hint is not None
-    assert hint.startswith(f"It is recorded for {old}, which is gone.")
+    is_moved = Path(old.partition("::")[0]).parent != Path(new.partition("::")[0]).parent
+    shown = str(project.root / old) if is_moved else old
+    assert hint.startswith(f"It is recorded for {shown}, which is gone.")
     project.obey(hint)
     found = project.file(new).find(MADE)
     assert found is not None
