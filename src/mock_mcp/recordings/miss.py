@@ -42,6 +42,7 @@ EXCERPT_CHARS = 100
 LEAD_CHARS = 30
 """What is shown before the first difference of two long values."""
 DIFFERENCES_SHOWN = 8
+IGNORABLE_SHOWN = 3
 _COMPARED_BODIES = 20
 """How many equally near calls are compared field by field to choose among them."""
 _WEIGHTS = {"path": 8, "method": 4, "host": 4, "body": 2, "query": 2}
@@ -125,8 +126,25 @@ class RecordingMiss(MockMcpError):
                 yield f"  {field}: recorded {recorded}, now {now}"
             if (more := len(self.differences) - DIFFERENCES_SHOWN) > 0:
                 yield f"  and {more} more"
+            if self.cause == "request-changed" and (ignore := self._ignorable()):
+                yield (
+                    f"If that is new in each run, do not compare it: ignore = {json.dumps(ignore)} "
+                    "in [tool.mock-mcp] or the marker."
+                )
         others = "" if self.cause == "no-recording" else " and keep the others"
         yield f"To obtain the answer{others}: {self.repair}"
+
+    def _ignorable(self) -> list[str]:
+        """Return the fields as ``ignore`` names them, where nothing but a few values differs."""
+        body, names = self.request.body, []
+        for field, *values in self.differences:
+            place, dot, name = field.partition(".")
+            if not dot or _text(_ABSENT) in values:
+                return []
+            if place == "body" and isinstance(body, dict) and "$multipart" in body:
+                return []  # its parts are named in another way
+            names.append(f"{place}:{name}")
+        return names if len(names) <= IGNORABLE_SHOWN else []
 
 
 def repair_command(source: str, node_id: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -115,6 +116,34 @@ def test_a_changed_request_names_every_field(
     assert "number 2 of 2, unused" in miss.nearest
     for field, before, now in differences:
         assert f"{field}: recorded {before}, now {now}" in str(miss)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "made"),
+    [
+        (call(f"{U}?ts=1&page=1"), call(f"{U}?ts=2&page=1")),
+        (call(U, body={"id": "1", "a": [{"at": 1}]}), call(U, body={"id": "2", "a": [{"at": 2}]})),
+        (form("1"), form("2")),
+    ],
+)
+def test_values_that_differ_are_named_as_ignore_takes_them(
+    test: Test, recorded: RecordedRequest, made: RecordedRequest
+) -> None:
+    test.record(answered(recorded))
+    line = next(line for line in str(missed(test, made)).splitlines() if "ignore = " in line)
+    ignore = json.loads(line.partition("ignore = ")[2].partition(" in ")[0])
+    assert test.open(matching=Matching(ignore=ignore)).find(made) is not None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [call(U, "DELETE"), call(f"{U}/1"), call(f"{U}?page=1"), call(U, body=[1]), call(U, body=1)],
+)
+def test_another_call_is_not_taken_for_values_that_change(
+    test: Test, made: RecordedRequest
+) -> None:
+    test.record(answered(call(U)))
+    assert "ignore" not in str(missed(test, made))
 
 
 @pytest.mark.parametrize("made", ["https://mail.test/send", "https://api.test/users/2"])
