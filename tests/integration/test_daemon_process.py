@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mock_mcp.errors import (
     MockMcpError,
     VersionMismatch,
 )
+from mock_mcp.runtime.cache import CacheDirectory
 from mock_mcp.runtime.launch import ensure_daemon_running
 from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import compute_project_id
@@ -496,6 +498,28 @@ class TestStaleFiles:
         names = {path.name for path in daemon_process.registry.parent.iterdir()}
         assert f"{daemon_process.id}.lock" not in names
         assert "active-daemons.json" not in names
+
+    def test_the_cache_is_deleted_while_a_start_is_waited_for(
+        self, project: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits = threading.Event()
+
+        class WatchedLock(FileLock):
+            def try_acquire(self) -> bool:
+                taken = super().try_acquire()
+                waits.set()
+                return taken
+
+        monkeypatch.setattr("mock_mcp.runtime.launch.FileLock", WatchedLock)
+        cache = CacheDirectory(cache_dir)
+        with FileLock(cache.start_lock(compute_project_id(project))) as lock:
+            assert lock.acquire(0)
+            with ThreadPoolExecutor() as pool:
+                started = pool.submit(ensure_daemon_running, project, cache_dir=cache_dir)
+                assert waits.wait(HANG_S)
+                shutil.rmtree(cache.path)
+                info = started.result(HANG_S)
+        assert listener_pid(Path(info.ipc_path)) == info.pid
 
     def test_one_daemon_when_the_cache_was_deleted(
         self, daemon_process: DaemonProcess, project: Path, cache_dir: Path, short_dir: Path

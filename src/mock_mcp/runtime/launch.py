@@ -153,10 +153,17 @@ def _ensure(  # noqa: PLR0917 - the arguments of its two callers, and theirs alo
     is_wanted: Callable[[], bool],
 ) -> DaemonInfo:
     project = Project.resolve(project_root, file_path)
-    cache = CacheDirectory(cache_dir)
-    try:
+
+    def find_or_start() -> DaemonInfo:
+        cache = CacheDirectory(cache_dir)
         found = find_daemon(project, cache)
         return found or _start(project, cache, timeout_s, logger, is_wanted)
+
+    try:
+        try:
+            return find_or_start()
+        except FileNotFoundError:  # somebody deleted the directory meanwhile: it is made again
+            return find_or_start()
     except OSError as exc:
         if exc.errno in EXHAUSTED:
             raise DaemonUnreachable(
