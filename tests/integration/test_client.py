@@ -848,6 +848,45 @@ def test_ctrl_c_cancels_at_the_daemon(script, daemon):
     assert process.end() == (0, "", "")
 
 
+def test_an_interrupt_anywhere_in_the_wait_leaves_the_client_usable(script, served):
+    """Ctrl-C comes between any two instructions, also where a condition's lock is held."""
+    process = script("""
+        client = mock_mcp.connect_sync(**WHERE)
+        waiting = ("threading.py", "_base.py", "queue.py")
+
+        def interrupted_at(step):
+            left = step
+
+            def trace(frame, event, _):
+                nonlocal left
+                if not frame.f_code.co_filename.endswith(waiting):
+                    return None
+                frame.f_trace_opcodes = True
+                if event == "opcode":
+                    left -= 1
+                    if left == 0:
+                        raise KeyboardInterrupt
+                return trace
+
+            sys.settrace(trace)
+            try:
+                client.request_mock("/a")
+            except (KeyboardInterrupt, RuntimeError):
+                pass
+            finally:
+                sys.settrace(None)
+            return left <= 0
+
+        step = 1
+        while interrupted_at(step):
+            assert client.request_mock("/b").data == "/b"
+            step += 1
+        client.close()
+        say("survived")
+    """)
+    assert process.end() == (0, "survived\n", "")
+
+
 @POSIX
 def test_ctrl_c_ends_async_code(script, daemon):
     process = script("""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from support.daemons import ServedDaemon
-from support.http import RpcError
+from support.http import RawHttp, RpcError, post, rpc
 from support.stress import STRESS
 from support.ws import PING, PONG, TEXT, Frame, request
 
@@ -442,6 +442,25 @@ class TestStop:
             assert client.expect_close() == (1001, "Daemon shutting down")
             client.abort()
         stop.join()
+
+    def test_who_waits_for_an_acknowledgement_is_promised_nothing(
+        self, start_daemon: StartDaemon
+    ) -> None:
+        """What was not acknowledged ends with the daemon: its responder must find out."""
+        daemon = start_daemon()
+        client = daemon.attach(capabilities=["resume", "ack", "errors"])
+        client.submit([request()])
+        claim = daemon.control.claim()
+        answer = {"adapterId": "adapter-1", "mocks": [{"requestId": "a", "data": 1}]}
+        answer |= {name: claim[name] for name in ("batchId", "claimToken")}
+        with RawHttp(daemon.path) as http:
+            http.send(post(daemon.token, rpc("provideBatch", answer)))
+            assert client.recv()["type"] == "BATCH_MOCK_RESULT"
+            stop = threading.Thread(target=daemon.run, args=(daemon.daemon.stop(),))
+            stop.start()
+            assert http.at_end()
+            client.abort()
+            stop.join()
 
     def test_a_connection_before_its_hello_is_told_too(self, start_daemon: StartDaemon) -> None:
         daemon = start_daemon()

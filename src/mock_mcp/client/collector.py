@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
+import queue
 import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from mock_mcp.client.encode import encode_request, is_utf8
-from mock_mcp.client.engine import Engine, Settings, is_duration
+from mock_mcp.client.engine import Engine, Settings, is_duration, resolve
 from mock_mcp.client.police import ContractMode, Police
 from mock_mcp.client.session import Ticket
 from mock_mcp.errors import ClientClosed, ForkedClient, InvalidParams, MockMcpDisabled
@@ -201,7 +203,7 @@ class BatchMockCollector(_Collector):
         pending = {
             ticket.waiter
             if ticket.waiter is not None and ticket.loop is loop
-            else asyncio.wrap_future(engine.watch(ticket))
+            else _watched(engine, ticket, loop)
             for ticket in self._pending_now()
         }
         for waiter in pending:  # one failure is raised here; the others are their callers' matter
@@ -271,17 +273,20 @@ class SyncBatchMockCollector(_Collector):
 
     def _wait(self, engine: Engine, ticket: Ticket) -> Mock:
         debounce_s = self._settings.debounce_s
-        answer: concurrent.futures.Future[Mock] = concurrent.futures.Future()
-        ticket.watch(answer)
+        # Not a future: Ctrl-C can leave its lock held, on which the client's thread would hang.
+        answer: queue.SimpleQueue[Mock | BaseException] = queue.SimpleQueue()
+        ticket.watch(answer.put)
         try:
             engine.submit([ticket], THREAD_DEBOUNCE_S if debounce_s is None else debounce_s)
-            return answer.result()
-        except BaseException:
-            if not answer.done():  # interrupted, by Ctrl-C for one
-                engine.cancel(ticket)
+            outcome = answer.get()
+        except BaseException:  # Ctrl-C for one
+            engine.cancel(ticket)
             raise
         finally:
             self._settled(ticket)
+        if isinstance(outcome, Mock):
+            return outcome
+        raise outcome
 
     def wait_for_pending_requests(self) -> None:
         """Wait for every request that is pending now in other threads.
@@ -289,10 +294,17 @@ class SyncBatchMockCollector(_Collector):
         Raises:
             MockMcpError: The first failure among them.
         """
-        pending = [watcher for ticket in self._pending_now() for watcher in ticket.watchers]
-        for future in concurrent.futures.as_completed(pending):
-            if not future.cancelled():
-                _raise_first([future.exception()])
+        engine = self._engine
+        if engine is None:
+            return
+        outcomes: queue.SimpleQueue[Mock | BaseException] = queue.SimpleQueue()
+        pending = self._pending_now()
+        for ticket in pending:
+            engine.watch(ticket, outcomes.put)
+        for _ in pending:
+            outcome = outcomes.get()
+            if not isinstance(outcome, Mock | concurrent.futures.CancelledError):
+                raise outcome
 
     def close(self) -> None:
         """Fail what is pending with `ClientClosed` and disconnect; closing twice is harmless."""
@@ -310,6 +322,20 @@ class SyncBatchMockCollector(_Collector):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _watched(
+    engine: Engine, ticket: Ticket, loop: asyncio.AbstractEventLoop
+) -> asyncio.Future[Mock]:
+    """Return a future of a loop that has the outcome of a ticket for which somebody else waits."""
+    watched: asyncio.Future[Mock] = loop.create_future()
+
+    def tell(outcome: Mock | BaseException) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(resolve, watched, outcome)
+
+    engine.watch(ticket, tell)
+    return watched
 
 
 def _raise_first(errors: Iterable[BaseException | None]) -> None:

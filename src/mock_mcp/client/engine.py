@@ -27,7 +27,7 @@ import msgspec
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from mock_mcp.client.session import Session, Ticket
+from mock_mcp.client.session import Session, Ticket, Watcher
 from mock_mcp.clock import monotonic, new_event_loop
 from mock_mcp.core.batching import Batching
 from mock_mcp.errors import (
@@ -49,7 +49,7 @@ from mock_mcp.runtime.websocket import WebSocketLink
 from mock_mcp.types import Mock, TestMeta
 from mock_mcp.wire.channel import CloseReason, Heartbeat, encode_message
 
-__all__ = ["Engine", "Settings", "is_duration"]
+__all__ = ["Engine", "Settings", "is_duration", "resolve"]
 
 _URI = parse_uri("ws://mock-mcp/test")
 _RETRY_S = (0.02, 1.0)
@@ -170,12 +170,10 @@ class Engine:
             if ticket.loop is not None:
                 _wake_in(ticket.loop, [ticket])
 
-    def watch(self, ticket: Ticket) -> concurrent.futures.Future[Mock]:
-        """Return a future that is told the outcome of a ticket which somebody else waits for."""
-        watcher: concurrent.futures.Future[Mock] = concurrent.futures.Future()
+    def watch(self, ticket: Ticket, watcher: Watcher) -> None:
+        """Have somebody told the outcome of a ticket for which somebody else waits."""
         if not self._call(ticket.watch, watcher):
             ticket.watch(watcher)
-        return watcher
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting for a request, here and at the daemon."""
@@ -580,14 +578,20 @@ def _wake_in(loop: asyncio.AbstractEventLoop, tickets: list[Ticket]) -> None:
 
 def _resolve_waiters(tickets: list[Ticket]) -> None:
     for ticket in tickets:
-        waiter, outcome = ticket.waiter, ticket.outcome
-        if waiter is None or waiter.done():
-            continue
-        if isinstance(outcome, Mock):
-            waiter.set_result(outcome)
-        else:
-            assert outcome is not None
-            waiter.set_exception(outcome)
+        if ticket.waiter is not None and ticket.outcome is not None:
+            resolve(ticket.waiter, ticket.outcome)
+
+
+def resolve(waiter: asyncio.Future[Mock], outcome: Mock | BaseException) -> None:
+    """Give a future, in its loop, an outcome; one that is done keeps its own."""
+    if waiter.done():
+        return
+    if isinstance(outcome, Mock):
+        waiter.set_result(outcome)
+    elif isinstance(outcome, concurrent.futures.CancelledError):
+        waiter.cancel()
+    else:
+        waiter.set_exception(outcome)
 
 
 def _timeout(ticket: Ticket) -> RequestTimeout:

@@ -7,12 +7,10 @@ submits them again under the same ids, so that a daemon that died has lost nothi
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -44,14 +42,17 @@ from mock_mcp.wire.channel import (
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Session", "Ticket"]
+__all__ = ["Session", "Ticket", "Watcher"]
+
+Watcher: TypeAlias = Callable[[Mock | BaseException], None]
 
 
 class Ticket:
     """One request that waits for its mock.
 
     ``outcome`` is a `Mock`, or why there is none; None while it waits. A coroutine waits by
-    ``waiter``, a future of the loop ``loop`` in which it is resolved; threads wait by ``watchers``.
+    ``waiter``, a future of the loop ``loop`` in which it is resolved; whoever waits in a thread is
+    among the ``watchers``, which are called with the outcome and must not block.
     ``name`` is what an error calls it; ``timeout_s`` is how long it may wait, None for ever, and
     ``deadline`` until when; ``keep_delay`` leaves the answer's delay to the one who waits.
     """
@@ -89,19 +90,19 @@ class Ticket:
         self.outcome: Mock | BaseException | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiter: asyncio.Future[Mock] | None = None
-        self.watchers: tuple[concurrent.futures.Future[Mock], ...] = ()
+        self.watchers: tuple[Watcher, ...] = ()
 
-    def watch(self, watcher: concurrent.futures.Future[Mock]) -> None:
-        """Have a future told the outcome; only where no outcome is being given meanwhile."""
+    def watch(self, watcher: Watcher) -> None:
+        """Have somebody told the outcome; only where no outcome is being given meanwhile."""
         self.watchers += (watcher,)
         if self.outcome is not None:
-            _tell(watcher, self.outcome)
+            watcher(self.outcome)
 
     def settle(self, outcome: Mock | BaseException) -> None:
         """Give the outcome, and tell the watchers; the waiter is told in its loop."""
         self.outcome = outcome
         for watcher in self.watchers:
-            _tell(watcher, outcome)
+            watcher(outcome)
 
 
 class Session:
@@ -266,17 +267,6 @@ class Session:
             groups[-1].append(ticket)
             room -= size
         return groups
-
-
-def _tell(watcher: concurrent.futures.Future[Mock], outcome: Mock | BaseException) -> None:
-    with contextlib.suppress(concurrent.futures.InvalidStateError):
-        if isinstance(outcome, Mock):
-            watcher.set_result(outcome)
-        elif isinstance(outcome, concurrent.futures.CancelledError):
-            if watcher.cancel():
-                watcher.set_running_or_notify_cancel()  # as_completed counts it only then
-        else:
-            watcher.set_exception(outcome)
 
 
 def _foreign(ack: HelloAck) -> str:

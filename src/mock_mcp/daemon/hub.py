@@ -143,13 +143,15 @@ class Hub:
             del self._peers[run_id]
 
     def close(self) -> None:
-        """Stop the timer and free everybody who waits."""
+        """Stop the timer and free those who wait for something to happen.
+
+        Who waits for an acknowledgement gets no answer, as from a daemon that was killed: what the
+        test does not have yet is gone with this one.
+        """
         self._closed = True
         self._alarm.cancel()
         for pending, (_, _, otherwise) in list(self._waiting.items()):
             pending.resolve(otherwise)
-        for batch_id in list(self._acks):
-            self._resolve_acks(batch_id, delivered=False)
         for watching in list(self._watching):
             watching.resolve(None)
 
@@ -247,7 +249,6 @@ class Hub:
             case Acknowledged():
                 self._resolve_acks(effect.batch_id, delivered=True)
             case Failed():
-                self._resolve_acks(effect.batch_id, delivered=False)
                 if peer is not None:
                     peer.fail(effect.batch_id, effect.error)
             case Cancelled(whole=True):

@@ -97,6 +97,20 @@ async def test_a_claim_says_what_its_run_has_used_until_that_ends(
     hub.close()
 
 
+async def test_a_check_that_fails_lets_the_lease_run_again(hub: Hub) -> None:
+    gate = SlowGate()
+    control = Control(hub, None, gate)  # type: ignore[arg-type]
+    batch_id = submit(hub)
+    token = claim(control)["claimToken"]
+    answer = control.call(wire.ProvideBatch("me", batch_id, token, [Mock("a", 1)]))
+    gate.checked.set_exception(OSError("no memory"))
+    assert isinstance(answer, Pending)
+    with pytest.raises(OSError, match="no memory"):
+        await answer.wait()
+    after_lease = hub.clock.now() + 31
+    assert hub.broker.claim(after_lease, "another", 30, "t") is hub.broker.batch(batch_id)
+
+
 @pytest.mark.parametrize("cancelled", [["a"], None])
 async def test_what_is_wrong_with_a_mock_cancelled_meanwhile_keeps_nothing_back(
     hub: Hub, cancelled: list[str] | None
