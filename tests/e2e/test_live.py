@@ -224,6 +224,27 @@ def test_workers_report_drift_together(tests: PluginProject, upstream: Upstream)
     assert "API drift, in 2 tests: GET /users/{id} really answers 200" in result.text
 
 
+def test_a_shared_fixture_that_several_workers_asked_for_is_named(
+    tests: PluginProject, upstream: Upstream
+) -> None:
+    upstream.write("""
+@pytest.fixture(scope="session")
+def user():
+    return get()
+
+@pytest.mark.mock_mcp
+@pytest.mark.parametrize("n", range(8))
+def test_users(user, n):
+    assert user["id"] == 1
+""")
+    told = "__mocks__/_session.user.json: 2 workers asked the real API for it"
+    result = tests.spawn(LIVE, "-n2", "--mock-mode=all")
+    assert result.outcomes() == {"passed": 8}, result.text
+    assert told in result.text
+    assert "asked the real API" not in tests.spawn("-n2").text
+    assert "asked the real API" not in tests.run(LIVE, "--mock-mode=all").text
+
+
 def test_a_block_of_code(tests: PluginProject, upstream: Upstream, monkeypatch: pytest.MonkeyPatch):
     import httpx
 

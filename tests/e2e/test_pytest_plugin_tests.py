@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -579,6 +580,60 @@ def test_workers_ask_one_assistant(tests: PluginProject, assistant: ScriptedAssi
     assert metadata["test"]["testName"].startswith("test_app.py::test_one[")
     assert tests.run().outcomes() == {"passed": 12}
     assert len(assistant.asked) == 12
+
+
+@pytest.mark.parametrize("mode", ["once", "all"])
+def test_workers_get_the_same_answers_for_a_shared_fixture(
+    tests: PluginProject, assistant: ScriptedAssistant, mode: str
+) -> None:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        status = 201 if request["method"] == "POST" else 200
+        return {"data": {"id": 100 + len(assistant.asked), "name": "Ada"}, "status": status}
+
+    assistant.answer = answer
+    tests.write("""
+        def make():
+            return httpx.post("https://api.test/users", json={"name": "Ada"}).json()["id"]
+
+        @pytest.fixture(scope="session")
+        def customers():
+            yield [make(), make()]
+            user(7)
+
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("n", range(8))
+        def test_one(customers, n):
+            assert user(customers[n % 2])
+    """)
+    result = tests.spawn("-n2", f"--mock-mode={mode}", MOCK_MCP="1")
+    assert result.outcomes() == {"passed": 8}, result.text
+    assert [request["method"] for request in assistant.asked].count("POST") == 2
+    written = tests.recordings()
+    assert len(written) == 9
+    assert tests.run().outcomes() == {"passed": 8}
+
+
+def test_a_shared_fixture_that_fails_in_one_worker_is_set_up_by_the_other(
+    tests: PluginProject, assistant: ScriptedAssistant
+) -> None:
+    tests.write("""
+        import os
+
+        @pytest.fixture(scope="session")
+        def customer():
+            name = user(1)
+            assert os.environ["PYTEST_XDIST_WORKER"] == "gw1"
+            return name
+
+        @pytest.mark.mock_mcp
+        @pytest.mark.parametrize("n", range(8))
+        def test_one(customer, n):
+            assert user(2)
+    """)
+    outcomes = tests.spawn("-n2", MOCK_MCP="1").outcomes()
+    assert outcomes.keys() == {"passed", "errors"}
+    assert sum(outcomes.values()) == 8
+    assert len(tests.recordings()) == 1 + outcomes["passed"]
 
 
 def test_no_secret_reaches_the_assistant_or_the_recording(

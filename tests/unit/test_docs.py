@@ -158,7 +158,7 @@ def test_the_keys_of_the_project_are_those_of_the_readme():
 
 def test_the_members_of_the_fixture_are_those_of_the_readme():
     machinery = {"decide", "handle", "handle_async", "blocked", "verify", "finish"}
-    machinery |= {"passes", "handle_page", "page_failed"}
+    machinery |= {"passes", "handle_page", "page_failed", "publish", "shares"}
     methods = {name for name in vars(Scope) if not name.startswith("_")} - machinery
     assert rows(README, "Member", first="add") == methods | {"calls", "instructions"}
     arguments = inspect.signature(Scope.add_response).parameters

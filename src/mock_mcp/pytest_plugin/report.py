@@ -60,6 +60,7 @@ class Report:
         self._unused: dict[str, int] = {}
         self._lost: dict[str, int] = {}
         self._drift: Counter[str] = Counter()
+        self._really_asked: Counter[str] = Counter()
 
     # -- While tests run -----------------------------------------------------------------------
 
@@ -90,6 +91,10 @@ class Report:
         """Count the batches whose first answer broke the contract."""
         self._counts["corrected"] += batches
 
+    def really_asked(self, path: Path) -> None:
+        """Note a worker's own answers of the real API for a fixture that others set up too."""
+        self._really_asked[self._shown(path)] = 1
+
     def changed(self, path: Path, outcome: str) -> None:
         """Note a recording that was ``written`` or ``removed``."""
         self._files[outcome].append(self._shown(path))
@@ -105,6 +110,7 @@ class Report:
             "lost": self._lost,
             "notes": self.notes,
             "drift": dict(self._drift),
+            "really_asked": dict(self._really_asked),
             "known": [str(path) for path in self.known],
             "ran_all": self.ran_all,
         }
@@ -119,6 +125,7 @@ class Report:
         self._lost.update(worker["lost"])
         self._note(worker["notes"])
         self._drift.update(worker["drift"])
+        self._really_asked.update(worker["really_asked"])
         self.known.update(Path(path) for path in worker["known"])
         self.ran_all = self.ran_all and worker["ran_all"]
 
@@ -150,6 +157,13 @@ class Report:
         for drift, tests in sorted(self._drift.items()):
             where = f"{tests} test{'s' if tests > 1 else ''}"
             yield from f"API drift, in {where}: {drift}".split("\n")
+        for path, workers in sorted(self._really_asked.items()):
+            if workers > 1:
+                yield (
+                    f"{path}: {workers} workers asked the real API for it, each for its own tests, "
+                    "and one of them is recorded. If a test needs what its own got, as an id, "
+                    "record it without -n."
+                )
         yield from self.notes
         yield from _some(orphans)
 

@@ -9,6 +9,8 @@ written at the end of its tear-down.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -26,13 +28,14 @@ from mock_mcp.pytest_plugin.projects import Projects
 from mock_mcp.pytest_plugin.report import Report, as_typed
 from mock_mcp.pytest_plugin.responder import ResponderProcess
 from mock_mcp.pytest_plugin.settings import settings_of
-from mock_mcp.pytest_plugin.shared import SharedScope, names_of, place_of
+from mock_mcp.pytest_plugin.shared import SharedScope, draft_of, names_of, place_of
 from mock_mcp.pytest_plugin.waiting import WaitingDisplay
 from mock_mcp.real_files import on_real_files, real_files
 from mock_mcp.recordings.miss import repair_command
 from mock_mcp.recordings.paths import Place, locate
 from mock_mcp.responders.errors import ResponderUnusable
 from mock_mcp.runtime.cache import default_cache_dir
+from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import Project
 from mock_mcp.scope import LazyClient, Scope, resolve_mode
 
@@ -49,8 +52,10 @@ class MockedSession:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         # A worker of xdist reports to its controller, which speaks, and removes what is unused.
-        told = getattr(config, "workerinput", {})
-        worker = self._worker = told.get("workerid")
+        workerinput = getattr(config, "workerinput", {})
+        worker = self._worker = workerinput.get("workerid")
+        told = workerinput.get(WORKER, {})
+        self._drafts = Path(told["drafts"]) if told else None
         self._project = Project.resolve(None, config.rootpath)
         self._projects = Projects(self._project)
         if worker is None:  # a worker can only fail its tests
@@ -58,7 +63,7 @@ class MockedSession:
                 self._projects.of(str(self._project.root))
             except ConfigurationError as exc:
                 raise pytest.UsageError(exc.message) from None
-        self._run = told.get(WORKER) or uuid.uuid4().hex
+        self._run = told["run"] if told else uuid.uuid4().hex
         cache_dir = _cache_dir()
         self._client = LazyClient(
             project_root=self._project.root,
@@ -115,13 +120,19 @@ class MockedSession:
                 raise pytest.UsageError(exc.message) from None
             self._responder.serve(self._run)
 
-    def watch(self, worker: str) -> str:
-        """Say what waits in a worker of this controller; return how its run's id begins."""
+    def watch(self, worker: str) -> dict[str, str]:
+        """Say what waits in a worker of this controller; return what the worker is told.
+
+        Returns:
+            ``run``, how its run's id begins, and ``drafts``, a directory of this run.
+        """
+        if self._drafts is None:
+            self._drafts = Path(tempfile.mkdtemp(prefix="mock-mcp-"))
         if self._display:
             self._display.start()
         if self._responder is not None:
             self._responder.serve(_run_id(self._run, worker))
-        return self._run
+        return {"run": self._run, "drafts": str(self._drafts)}
 
     def scope_of(self, item: pytest.Item) -> Scope:
         """Return the scope of the test that is being set up."""
@@ -246,7 +257,7 @@ class MockedSession:
         installed: list[Installed] = []
         fixturedef.addfinalizer(lambda: self._end_fixture(path, installed))
         try:
-            with install(shared.scope):
+            with shared.setting_up():
                 result = yield
             shared.scope.verify()
         except BaseException:
@@ -262,9 +273,11 @@ class MockedSession:
         request: pytest.FixtureRequest,
         item: pytest.Item,
     ) -> SharedScope:
-        doc = getattr(fixturedef.func, "__doc__", None)
-        scope = self._make_scope(item, place, request.node, fixture=fixturedef.argname, doc=doc)
-        return SharedScope(scope, fixturedef.argname)
+        name, doc = fixturedef.argname, getattr(fixturedef.func, "__doc__", None)
+        draft = draft_of(place, self._drafts)
+        scope = self._make_scope(item, place, request.node, fixture=name, doc=doc, draft=draft)
+        lock = FileLock(draft.with_suffix(".lock")) if draft and scope.shares else None
+        return SharedScope(scope, name, lock)
 
     def _end_fixture(self, path: Path, installed: list[Installed]) -> None:
         """Take the scope out after the fixture is torn down."""
@@ -285,7 +298,10 @@ class MockedSession:
         """Write the recordings of the fixtures that were torn down."""
         ended, self._ended = self._ended, []
         for shared in ended:
-            self._finish(shared.scope, passed=shared.passed and not spoiled, failed=True)
+            scope = shared.scope
+            if self._worker and scope.live and scope.file and scope.file.staged:
+                self._report.really_asked(scope.file.path)
+            self._finish(scope, passed=shared.passed and not spoiled, failed=True)
 
     # -- The end -------------------------------------------------------------------------------
 
@@ -316,6 +332,8 @@ class MockedSession:
             if self._responder is not None:
                 self._responder.stop()
                 self._report.notes += self._responder.lines()
+            if self._drafts is not None and not self._worker:
+                shutil.rmtree(self._drafts, ignore_errors=True)
             if self._worker:
                 output: Any = self._config  # which xdist gives a new attribute
                 output.workeroutput[WORKER] = self._report.dump()
@@ -350,6 +368,7 @@ class MockedSession:
         node: pytest.Item | pytest.Collector,
         *,
         doc: str | None,
+        draft: Path | None = None,
         **context: Any,
     ) -> Scope:
         """Return a scope for the calls of a test, or of a fixture of a class, module or more."""
@@ -368,6 +387,7 @@ class MockedSession:
             client=self._client if asks else None,
             repair=lambda source: repair_command(source, self._typed(item.path, node_id)),
             test=test | context,
+            draft=draft,
         )
 
     def _keep_hooks(self, keep: bool) -> None:

@@ -4,22 +4,34 @@ The calls of such a fixture, while it is set up and torn down, are recorded in a
 which is told from the fixture alone: its scope, its name and its parameter. So it replays whichever
 subset of the tests runs, in whichever worker. Its settings are those of its class, module or
 project, never those of the test that happens to come first.
+
+Workers of xdist set up the same fixture each for itself. While one obtains its answers the others
+wait, and then get the same: else tests would be recorded with the ids that their own worker got,
+and the fixture with those of another.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import inspect
+import math
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mock_mcp.interceptors import install
+from mock_mcp.real_files import real_files
 from mock_mcp.recordings.paths import Place, locate_scope
+from mock_mcp.runtime.locks import FileLock
 from mock_mcp.scope import Scope
 
-__all__ = ["SharedScope", "names_of", "place_of"]
+__all__ = ["SharedScope", "draft_of", "names_of", "place_of"]
 
 _SETUPS = ("_unittest_setUpClass_", "_xunit_setup_class_", "_xunit_setup_module_")
 """How the names begin that pytest gives to the fixtures it makes of such methods and functions."""
@@ -33,12 +45,14 @@ class SharedScope:
         scope: The scope.
         fixture: The fixture's name.
         holders: How many fixtures hold it: one that overrides another of its name shares it.
+        lock: Held while the fixture is set up, where other workers want the same answers.
         served: Whether a test that used it has passed: then its recording is worth keeping.
         spoiled: Whether its set-up or tear-down failed.
     """
 
     scope: Scope
     fixture: str
+    lock: FileLock | None = None
     holders: int = 0
     served: bool = False
     spoiled: bool = False
@@ -47,6 +61,41 @@ class SharedScope:
     def passed(self) -> bool:
         """Whether its recording may be written."""
         return self.served and not self.spoiled
+
+    @contextlib.contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """Let the scope answer; no other worker sets up the same fixture meanwhile.
+
+        Raises:
+            RecordingError: What was obtained cannot be left to the other workers.
+        """
+        lock, self.lock = self.lock, None  # a fixture of the same name may be set up meanwhile
+        if lock is None:
+            with install(self.scope):
+                yield
+            return
+        with real_files():
+            lock.acquire(math.inf)
+        try:
+            with install(self.scope):
+                yield
+            self.scope.publish()
+        finally:
+            with real_files():
+                lock.release()
+
+
+def draft_of(place: Place, drafts: Path | None) -> Path | None:
+    """Return where workers leave for one another what they obtain for a fixture.
+
+    Args:
+        place: Where its recording lies.
+        drafts: The directory of the run's drafts; None, or gone, where there are no other workers
+            on this machine.
+    """
+    if drafts is None or not drafts.is_dir():
+        return None
+    return drafts / f"{hashlib.sha256(os.fsencode(place.path)).hexdigest()[:16]}.json"
 
 
 _REPEATED = "__pytest_repeat_step_number"

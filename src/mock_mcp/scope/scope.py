@@ -17,6 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -84,6 +85,8 @@ class Scope:
         client: Who asks the assistant; None when nobody may be asked.
         repair: Returns the command that obtains what is missing from a source, for error messages.
         test: What the assistant is told of the test: ``testFile``, ``testName``, ``doc``.
+        draft: Where scopes of the same place leave for one another, in a run of several processes,
+            what they obtain (`publish`); answers of the real API are not shared.
 
     Raises:
         ConfigurationError: A setting names a document that is not there, or means nothing.
@@ -98,6 +101,7 @@ class Scope:
         client: LazyClient | None = None,
         repair: Repair = repair_command,
         test: Mapping[str, Any] | None = None,
+        draft: Path | None = None,
     ) -> None:
         rules = rules_of(settings)
         self.settings = settings
@@ -135,8 +139,18 @@ class Scope:
             self._assistant = Assistant(
                 client, settings.timeout_s, test or {}, self.failures, match
             )
+        self._draft: RecordingFile | None = None
         if self._may_obtain and settings.source == "live":
             self.live = LiveAnswers(self.file, self._noted)
+        elif self._may_obtain and place is not None and draft is not None:
+            self._draft = RecordingFile(
+                draft, place.test, matching=rules.matching, redaction=self._redaction
+            )
+
+    @property
+    def shares(self) -> bool:
+        """Whether it obtains answers that other scopes of the same place may want."""
+        return self._draft is not None
 
     # -- What the test may do ----------------------------------------------------------------
 
@@ -331,6 +345,16 @@ class Scope:
         for answer in self._hand:
             answer.check_used()
 
+    def publish(self) -> None:
+        """Leave what was obtained so far to the scopes that share the draft.
+
+        Raises:
+            RecordingError: It cannot be written.
+        """
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.promote()
+
     def finish(self, *, passed: bool, prune: bool = False) -> Promoted | None:
         """Write the recording if the test passed; return what `RecordingFile.promote` did."""
         self._is_finished = True
@@ -418,6 +442,10 @@ class Scope:
                 "a child that the test forks then replays it. Or answer it by hand (add_response) "
                 "before the fork."
             )
+        if self._draft is not None and (found := self._draft.find(call.recorded)) is not None:
+            source = "example" if found.source == "example" else None
+            mock = msgspec.structs.replace(_recorded_mock(call, found), source=source)
+            return self._accept(call, mock, is_drafted=True)
         if self.settings.source == "example":
             return self._accept(call, self._sample(call))
         if self._assistant is None and self.settings.source == "ai":
@@ -437,13 +465,7 @@ class Scope:
         if found.error is not None:
             call.source = "recording"
             raise TransportFailure(found.error.kind, found.error.message)
-        assert found.response is not None
-        response = found.response
-        call.is_bodiless = response.body is msgspec.UNSET
-        data = None if call.is_bodiless else response.body
-        mock = Mock(
-            call.wire["requestId"], data, response.status, response.headers, response.delay_ms
-        )
+        mock = _recorded_mock(call, found)
         try:
             if call.ruling is not None:  # of this very moment: the request's is the answer's
                 call.ruling.check_answer(mock)
@@ -460,7 +482,7 @@ class Scope:
             ) from None
         return self._answered(call, mock, "recording")
 
-    def _accept(self, call: Call, mock: Mock) -> Mock:
+    def _accept(self, call: Call, mock: Mock, *, is_drafted: bool = False) -> Mock:
         """Check a new answer, stage and return it."""
         source = mock.source or "ai"
         if source == "example":
@@ -476,7 +498,7 @@ class Scope:
         headers = dict(mock.headers or {})
         if self.file is not None:
             body = msgspec.UNSET if bodiless else mock.data
-            self.file.stage(
+            staged = self.file.stage(
                 RecordedInteraction(
                     call.recorded,
                     source,
@@ -487,6 +509,8 @@ class Scope:
                 order=call.number,
                 replaces=call.replaces,
             )
+            if self._draft is not None and staged is not None and not is_drafted:
+                self._draft.stage(staged, order=call.number)
         return self._answered(call, mock, source)
 
     def _count_sample(self, call: Call) -> None:
@@ -561,6 +585,20 @@ class Scope:
         recorded = (item.interaction for item in self.file.recorded())
         repair = self._repair(source_of(recorded, self.settings.source))
         return explain_miss(self.file, call.recorded, repair, details=details)
+
+
+def _recorded_mock(call: Call, found: RecordedInteraction) -> Mock:
+    """Return a recorded answer as the answer to this call."""
+    response = found.response
+    assert response is not None
+    call.is_bodiless = response.body is msgspec.UNSET
+    return Mock(
+        call.wire["requestId"],
+        None if call.is_bodiless else response.body,
+        response.status,
+        response.headers,
+        response.delay_ms,
+    )
 
 
 def _with_type(mock: Mock, media_type: str | None) -> Mock:
