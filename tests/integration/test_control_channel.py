@@ -758,6 +758,23 @@ class TestHttp:
             ids = [http.read().body["id"] for _ in calls]
         assert ids == [*range(100), "wait", *range(100, 200)]
 
+    def test_nothing_is_served_after_the_last_answer(
+        self, start_daemon: StartDaemon, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        daemon = start_daemon(body_bytes=1000)
+        daemon.attach().submit([request()])
+        daemon.control.call("waitForBatch", waitMs=5000)
+        before = daemon.control.snapshot()
+        wait = rpc("waitForBatch", {"runId": "another", "waitMs": 5})
+        calls = [wait, b" " * 2000, rpc("claimNextBatch", {"adapterId": "a"})]
+        with RawHttp(daemon.path) as http:
+            http.send(b"".join(post(daemon.token, call) for call in calls))
+            assert http.read().status == 200
+            assert http.read().status == 413
+            assert http.at_end()
+        assert daemon.control.snapshot() == before
+        assert not caplog.records
+
     def test_chunked_body(self, daemon: ServedDaemon) -> None:
         body = rpc("getStatus", None, "é水😀")
         chunks = b"".join(b"1\r\n" + bytes([byte]) + b"\r\n" for byte in body) + b"0\r\n\r\n"

@@ -326,6 +326,7 @@ class HttpConnection(ReceivingProtocol):
         )
         if not keep_alive:
             self._is_deaf = True
+            self._queue.clear()  # nobody would read what they are answered
             self._close_after_reading(transport)
         elif transport.get_write_buffer_size() > self._limits.write_buffer_bytes:
             transport.abort()
