@@ -28,6 +28,8 @@ from mock_mcp.core.effects import (
     Submitted,
 )
 from mock_mcp.daemon.events import word_of
+from mock_mcp.errors import MockMcpError
+from mock_mcp.runtime.cache import make_private
 from mock_mcp.wire.json import encode
 
 __all__ = ["BatchLog", "log_files"]
@@ -49,7 +51,7 @@ class BatchLog:
     """Write effects to ``batches.jsonl`` in a directory.
 
     Args:
-        directory: A private directory.
+        directory: Where; created private, or checked to be.
         file_bytes: Size at which the file is rotated.
         files: Files kept, the current one included.
         logger: Where a failure to write is reported.
@@ -104,15 +106,21 @@ class BatchLog:
     def close(self) -> None:
         """Close the file; what comes later is not written."""
         self._closed = True
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
     def _append(self, line: bytes) -> None:
         try:
+            if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
+                self._close_file()  # somebody deleted it
             if self._fd is not None and self._size + len(line) > self._file_bytes:
                 self._rotate()
             if self._fd is None:
+                make_private(self.path.parent)
                 self._fd = os.open(self.path, _FLAGS, 0o600)
                 if hasattr(os, "fchmod"):  # not on Windows, where the directory protects it
                     os.fchmod(self._fd, 0o600)
@@ -122,15 +130,13 @@ class BatchLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._size += len(line)
             self._failing = False
-        except OSError as exc:
+        except (OSError, MockMcpError) as exc:
             if not self._failing:
                 self._logger.warning("the batch log %s cannot be written: %s", self.path, exc)
             self._failing = True
 
     def _rotate(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._close_file()
         try:
             self.path.replace(self.path)  # fails on Windows while somebody has it open
         except FileNotFoundError:

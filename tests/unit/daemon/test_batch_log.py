@@ -161,17 +161,34 @@ def test_a_line_larger_than_a_file_is_written_whole(tmp_path: Path, broker: Brok
 def test_a_log_that_cannot_be_written_is_reported_once(
     tmp_path: Path, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = BatchLog(tmp_path / "missing")
+    (tmp_path / "taken").write_text("a file where the directory should be")
+    log = BatchLog(tmp_path / "taken")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             submit(broker)
             play(log, broker)
     assert len(caplog.records) == 1
-    (tmp_path / "missing").mkdir()
+    (tmp_path / "taken").unlink()
     submit(broker)
     play(log, broker)
     log.close()
     assert len(lines(log.path)) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be deleted there")
+@pytest.mark.parametrize("deleted", ["file", "directory"])
+def test_one_that_was_deleted_begins_anew(tmp_path: Path, broker: Broker, deleted: str) -> None:
+    log = BatchLog(tmp_path / "logs")
+    submit(broker)
+    play(log, broker)
+    log.path.unlink()
+    if deleted == "directory":
+        log.path.parent.rmdir()
+    submit(broker)
+    play(log, broker)
+    log.close()
+    assert [line["batchId"] for line in lines(log.path)] == ["batch:run:2"]
+    assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links")
