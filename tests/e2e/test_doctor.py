@@ -179,6 +179,10 @@ def test_a_plugin_that_pytest_does_not_load(place: Place):
 def test_ci_where_nobody_is_asked(place: Place):
     place.env["CI"] = "true"
     assert "CI is set" in place.examine()["mode"][0]["message"]
+    place.env |= {"CI": "false", "MOCK_MCP": "0"}
+    assert "MOCK_MCP is not set" in place.examine()["mode"][0]["message"]
+    place.env["MOCK_MCP"] = "1"
+    assert "mode" not in place.examine()
 
 
 @POSIX

@@ -16,7 +16,7 @@ from mock_mcp.client.engine import Engine, Settings, is_duration
 from mock_mcp.client.police import ContractMode, OpenApi, Police
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.limits import Limits
-from mock_mcp.runtime.cache import environment
+from mock_mcp.runtime.cache import is_on
 from mock_mcp.runtime.loops import in_asyncio
 from mock_mcp.runtime.project import Project
 from mock_mcp.runtime.shield import shielded
@@ -44,8 +44,8 @@ _KINDS: Mapping[str, _Kind] = {
 
 
 def is_enabled() -> bool:
-    """Tell whether ``MOCK_MCP`` asks for mocks: set, and not ``0``."""
-    return environment("MOCK_MCP") not in (None, "0")
+    """Tell whether ``MOCK_MCP`` asks for mocks: set, and not ``0`` or ``false``."""
+    return is_on("MOCK_MCP")
 
 
 class _Connecting:

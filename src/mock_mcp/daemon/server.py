@@ -31,7 +31,7 @@ from mock_mcp.errors import (
     MockMcpError,
 )
 from mock_mcp.limits import Limits
-from mock_mcp.runtime.cache import CacheDirectory, environment
+from mock_mcp.runtime.cache import CacheDirectory, is_on
 from mock_mcp.runtime.ipc import IpcServer, Listener, check_peer, identify, is_listening
 from mock_mcp.runtime.launch import refuse_foreign
 from mock_mcp.runtime.locks import FileLock
@@ -90,7 +90,7 @@ class MockMcpDaemon:
         self._clock = clock or Clock()
         self.started_at = self._clock.now()
         if log_batches is None:
-            log_batches = environment("MOCK_MCP_LOG") not in (None, "0")
+            log_batches = is_on("MOCK_MCP_LOG")
         self._batch_log = (
             BatchLog(self.cache.logs(self.project.id), logger=self._logger) if log_batches else None
         )

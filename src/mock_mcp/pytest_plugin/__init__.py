@@ -136,7 +136,7 @@ def _may_obtain(config: pytest.Config) -> bool:
     import os
 
     option = config.getoption
-    is_enabled = os.environ.get("MOCK_MCP", "0") not in ("", "0")
+    is_enabled = os.environ.get("MOCK_MCP", "").lower() not in ("", "0", "false")
     return is_enabled or bool(option("mock_responder")) or option("mock_mode") not in (None, "none")
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "contract_cache",
     "default_cache_dir",
     "environment",
+    "is_on",
 ]
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -61,6 +62,11 @@ class _Registry(msgspec.Struct, rename="camel"):
 def environment(name: str) -> str | None:
     """Return an environment variable; one that is empty is unset."""
     return os.environ.get(name) or None
+
+
+def is_on(name: str) -> bool:
+    """Return whether an environment variable switches something on: set, not ``0`` or ``false``."""
+    return (environment(name) or "0").lower() not in ("0", "false")
 
 
 def default_cache_dir() -> Path:

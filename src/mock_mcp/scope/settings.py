@@ -12,7 +12,7 @@ from mock_mcp.client.police import ContractMode, OpenApi
 from mock_mcp.errors import ConfigurationError
 from mock_mcp.recordings.match import DEFAULT_MATCH, BeforeMatch, RequestMatcher
 from mock_mcp.recordings.store import BeforeRecord
-from mock_mcp.runtime.cache import environment
+from mock_mcp.runtime.cache import is_on
 
 __all__ = [
     "MODES",
@@ -99,13 +99,9 @@ def resolve_mode(asked: str | None, chosen: str | None = None, *, asks_nobody: b
             _one_of(MODES)("mode", value)
     if asked is not None:
         return asked  # type: ignore[return-value]
-    if _is_on("CI") or not (_is_on("MOCK_MCP") or asks_nobody):
+    if is_on("CI") or not (is_on("MOCK_MCP") or asks_nobody):
         return "none"
     return chosen or "once"  # type: ignore[return-value]
-
-
-def _is_on(variable: str) -> bool:
-    return (environment(variable) or "0").lower() not in ("0", "false")
 
 
 # -- Checks of one value ----------------------------------------------------------------------

@@ -36,7 +36,7 @@ from mock_mcp.errors import (
 )
 from mock_mcp.interceptors.versions import NOT_INTERCEPTED, TESTED
 from mock_mcp.recordings.check import check_recordings, shown
-from mock_mcp.runtime.cache import CacheDirectory, default_cache_dir, environment
+from mock_mcp.runtime.cache import CacheDirectory, default_cache_dir, environment, is_on
 from mock_mcp.runtime.ipc import is_listening
 from mock_mcp.runtime.launch import find_daemon
 from mock_mcp.runtime.project import MARKERS, Project, display_path
@@ -134,9 +134,9 @@ def _environment() -> Iterator[Check]:
         )
     else:
         yield Check("environment", "ok", f"mock-mcp {__version__} in {python}")
-    if environment("CI"):
+    if is_on("CI"):
         yield Check("mode", "note", "CI is set: tests replay, and ask nobody.")
-    elif not environment("MOCK_MCP"):
+    elif not is_on("MOCK_MCP"):
         yield Check("mode", "note", "MOCK_MCP is not set: tests replay; MOCK_MCP=1 lets them ask.")
 
 

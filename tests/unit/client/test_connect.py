@@ -15,7 +15,7 @@ from mock_mcp.errors import ConfigurationError, MockMcpDisabled
 
 @pytest.mark.parametrize(
     ("value", "enabled"),
-    [(None, False), ("", False), ("0", False), ("1", True), ("true", True)],
+    [(None, False), ("", False), ("0", False), ("False", False), ("1", True), ("true", True)],
 )
 def test_the_environment_decides(monkeypatch, value, enabled):
     monkeypatch.delenv("MOCK_MCP", raising=False)
