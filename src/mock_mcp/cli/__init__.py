@@ -77,7 +77,10 @@ def _run(arguments: list[str]) -> int:
         arguments = [arguments[1], "--help"]
     # Only the module of the command that is asked for is imported.
     parser = build_parser(arguments[:1])
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:  # said with the usage of the command, not with that of all
+        used: argparse.ArgumentParser = getattr(options, "parser", parser)
+        used.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "help":
         build_parser(()).print_help()
         return 0
@@ -135,7 +138,7 @@ def build_parser(configured: Sequence[str] = tuple(COMMANDS)) -> argparse.Argume
             file = _MODULES.get(name, name.replace("-", "_"))
             module = importlib.import_module(f"mock_mcp.cli.{file}")
             module.configure(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, parser=command)
     return parser
 
 

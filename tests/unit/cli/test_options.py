@@ -7,6 +7,17 @@ import pytest
 from mock_mcp.cli import main
 
 
+def test_an_unknown_option_is_answered_with_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--jsn", "tests"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "usage: mock-mcp check " in said
+    assert "unrecognized arguments: --jsn" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
