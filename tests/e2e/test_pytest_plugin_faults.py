@@ -220,6 +220,8 @@ def test_answers_by_hand(tests: PluginProject) -> None:
             "was asked for 1 of 3 times",
         ),
         ('add("GET", "/users/1", {"id": 1}); user()', "breaks the API's contract"),
+        ('add("GET", "/users/1", {"id": 1}); user()', 'contract="off" in add_response'),
+        ('httpx.get("https://api.test/nowhere")', 'contract="off" (in the marker'),
         ('add("GET", "/users/1", error="boom")', "error must be one of refused"),
         ('add("GET", "/users/1", sequence=[])', "sequence is empty"),
         ('add("GET", "/users/1", object(), contract="off"); user()', "cannot be written as JSON"),

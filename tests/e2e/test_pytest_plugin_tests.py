@@ -640,12 +640,12 @@ def test_no_secret_reaches_the_assistant_or_the_recording(
     tests: PluginProject, assistant: ScriptedAssistant
 ) -> None:
     tests.write("""
-        @pytest.mark.mock_mcp(contract="off")
+        @pytest.mark.mock_mcp(contract="off", redact=["tenant", "x-acme"])
         def test_one():
             httpx.post(
-                "https://api.test/login?api_key=hush-1",
-                headers={"authorization": "Bearer hush-2", "x-trace": "shown"},
-                json={"password": "hush-3", "user": "ada"},
+                "https://api.test/login?api_key=hush-1&tenant=hush-4",
+                headers={"authorization": "Bearer hush-2", "x-trace": "shown", "x-acme": "hush-5"},
+                json={"password": "hush-3", "user": "ada", "of": {"tenant": "hush-6"}},
             )
     """)
     assert tests.run(MOCK_MCP="1").outcomes() == {"passed": 1}
@@ -655,6 +655,19 @@ def test_no_secret_reaches_the_assistant_or_the_recording(
     path = tests.path / "test_app.py"
     path.write_text(path.read_text().replace("hush", "other"))  # new secrets, the same call
     assert tests.run().outcomes() == {"passed": 1}
+
+
+def test_what_is_recorded_as_it_is_is_still_no_secret_for_the_assistant(
+    tests: PluginProject, assistant: ScriptedAssistant
+) -> None:
+    tests.write("""
+        @pytest.mark.mock_mcp(contract="off", redact=False)
+        def test_one():
+            httpx.post("https://api.test/login", json={"password": "hush"})
+    """)
+    assert tests.run(MOCK_MCP="1").outcomes() == {"passed": 1}
+    assert "hush" not in json.dumps(assistant.asked)
+    assert "hush" in json.dumps(tests.recording())
 
 
 def test_a_test_that_is_not_mocked_finds_nothing_replaced(tests: PluginProject) -> None:

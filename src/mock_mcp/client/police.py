@@ -104,9 +104,21 @@ class Police:
 
     @staticmethod
     def report(
-        what: str, violations: Sequence[Violation], mode: ContractMode, *, stacklevel: int
+        what: str,
+        violations: Sequence[Violation],
+        mode: ContractMode,
+        *,
+        stacklevel: int,
+        advice: str | None = None,
     ) -> None:
         """Raise for violations, or warn of them, as the mode says.
+
+        Args:
+            what: What breaks the contract.
+            violations: How.
+            mode: Whether to raise or to warn.
+            stacklevel: Frames between this method and the caller to warn.
+            advice: What to do if that is meant to be so, for the one who is refused.
 
         Raises:
             ContractViolation: The mode is ``enforce``.
@@ -114,6 +126,8 @@ class Police:
         lines = [f"  {found.pointer}: {found.advice}" for found in violations]
         message = "\n".join([f"{what} breaks the API's contract:", *lines])
         if mode == "enforce":
+            if advice is not None:
+                message = f"{message}\n{advice}"
             raise ContractViolation(message, violations)
         warnings.warn(message, ContractWarning, stacklevel=stacklevel + 1)
 

@@ -18,8 +18,6 @@ from mock_mcp.types import ASKING_HEADERS, Mock
 
 __all__ = ["Assistant"]
 
-_CLEAN = Redaction(request_headers=["*"])
-
 
 class Assistant:
     """Who answers the calls of one scope.
@@ -32,6 +30,8 @@ class Assistant:
         timeout_s: Seconds a call waits; None for ever.
         test: What is told of the test.
         failures: The scope's; an error that is taken out of it is forgotten here, too.
+        redaction: Which fields are secret; the assistant is not shown their values, even where
+            they are recorded.
         match: The headers by which the project or the test tells two calls apart.
     """
 
@@ -41,12 +41,15 @@ class Assistant:
         timeout_s: float | None,
         test: Mapping[str, Any],
         failures: list[MockMcpError],
+        *,
+        redaction: Redaction,
         match: Sequence[str] = (),
     ) -> None:
         self._client = client
         self._timeout_s = timeout_s
         self._test = {name: value for name, value in test.items() if value}
         self._failures = failures
+        self._redaction = redaction.recording(["*"])
         self._match = sorted({name.lower() for name in match} - {*ASKING_HEADERS})
         self._failed: MockMcpError | None = None
         self._lull = Lull()
@@ -94,7 +97,7 @@ class Assistant:
 
     def _fields(self, call: Call, instructions: str | None) -> dict[str, Any]:
         """Return the request as the assistant reads it."""
-        clean = _CLEAN.request(call.recorded)
+        clean = self._redaction.request(call.recorded)
         fields = dict(call.wire)
         fields["endpoint"], fields["headers"] = clean.url, clean.headers
         if clean.body is not msgspec.UNSET:

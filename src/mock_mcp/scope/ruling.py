@@ -45,7 +45,13 @@ class Ruling(NamedTuple):
             MockMcpError: A document cannot be used.
         """
         if violations := self._violations():
-            Police.report(self.name, violations, self.mode, stacklevel=_WARNED_FRAMES + 1)
+            Police.report(
+                self.name,
+                violations,
+                self.mode,
+                stacklevel=_WARNED_FRAMES + 1,
+                advice='If it is meant to, say so: contract="off" (in the marker or intercept).',
+            )
 
     @on_real_files
     def _violations(self) -> Sequence[Violation]:
@@ -56,12 +62,15 @@ class Ruling(NamedTuple):
         """Return what the contract says of an answer, and leave to the caller what it means."""
         return self.contracts.check_mock(self.wire, mock, self.source)
 
-    def check_answer(self, mock: Mock, mode: ContractMode | None = None) -> Verdict:
+    def check_answer(
+        self, mock: Mock, mode: ContractMode | None = None, *, advice: str | None = None
+    ) -> Verdict:
         """Check an answer.
 
         Args:
             mock: The answer.
             mode: How its violations are treated, if not as those of the call.
+            advice: What to do if it is meant to break the contract.
 
         Raises:
             ContractViolation: It breaks the contract, and the mode is ``enforce``.
@@ -76,7 +85,9 @@ class Ruling(NamedTuple):
             warnings.warn(message, ContractWarning, stacklevel=_WARNED_FRAMES)
         if verdict.violations:
             what = f"The answer to {self.name}"
-            Police.report(what, verdict.violations, chosen, stacklevel=_WARNED_FRAMES)
+            Police.report(
+                what, verdict.violations, chosen, stacklevel=_WARNED_FRAMES, advice=advice
+            )
         return verdict
 
 

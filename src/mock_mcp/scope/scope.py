@@ -59,6 +59,7 @@ from mock_mcp.recordings.miss import (
     source_of,
 )
 from mock_mcp.recordings.paths import Place
+from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import Promoted, RecordingFile
 from mock_mcp.scope.assistant import Assistant
 from mock_mcp.scope.call import Call
@@ -135,9 +136,13 @@ class Scope:
             if settings.mode == "once" and self.file.exists():
                 self._may_obtain = False
         if client is not None:
-            match = rules.matching.request_headers
             self._assistant = Assistant(
-                client, settings.timeout_s, test or {}, self.failures, match
+                client,
+                settings.timeout_s,
+                test or {},
+                self.failures,
+                redaction=self._redaction if settings.redact is not None else Redaction(),
+                match=rules.matching.request_headers,
             )
         self._draft: RecordingFile | None = None
         if self._may_obtain and settings.source == "live":
@@ -427,7 +432,11 @@ class Scope:
                 mock = msgspec.structs.replace(take(), request_id=call.wire["requestId"])
                 media_type = None
                 if call.ruling is not None and hand.contract != "off":
-                    verdict = call.ruling.check_answer(_as_value(mock), hand.contract)
+                    verdict = call.ruling.check_answer(
+                        _as_value(mock),
+                        hand.contract,
+                        advice='If it is meant to, say so: contract="off" in add_response.',
+                    )
                     media_type = verdict.media_type
                 return self._answered(call, _with_type(mock, media_type), "hand")
         answer = self._replay(call)
