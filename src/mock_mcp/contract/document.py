@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +102,7 @@ class File:
     sha256: str
     stamp: tuple[int, int, int] | None
     repeated: Sequence[str] = ()
+    spelled: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -202,15 +203,23 @@ class Document:
         for pointer in keys:
             self.note(Place(file, pointer), "stands twice in its object", "the last one counts")
 
-    def attach(self, name: str, schema: Any) -> Place:
+    def attach(self, name: str, schema: Any, source: Place | None = None) -> Place:
         """Return the place of a schema that the document spells in another form, kept by ``name``.
 
-        Swagger's parameters are such schemas. ``raw`` does not show them.
+        Swagger's parameters are such schemas: they stand at ``source``. ``raw`` does not show them.
         """
+        place = self.place.child(_ATTACHED, name)
         with self._lock:
             attached = self.place.file.tree.setdefault(_ATTACHED, {})
+            if name not in attached and source is not None:
+                start = len(source.pointer)
+                self.place.file.spelled |= {
+                    place.pointer + pointer[start:]: text
+                    for pointer, text in source.file.spelled.items()
+                    if pointer.startswith(f"{source.pointer}/")
+                }
             attached.setdefault(name, schema)
-        return self.place.child(_ATTACHED, name)
+        return place
 
     def relative_name(self, place: Place) -> str:
         """Return ``place`` as text that is the same wherever the project is checked out."""
@@ -426,8 +435,8 @@ def document_of_schema(schema: Any) -> Document:
 
 def _read(path: Path, cache_dir: Path | None) -> File:
     stamp = _stamp(path)
-    tree, digest, repeated = parse_file(path, cache_dir)
-    return File(path, tree, digest, stamp, repeated)
+    tree, digest, repeated, spelled = parse_file(path, cache_dir)
+    return File(path, tree, digest, stamp, repeated, spelled)
 
 
 def _version(path: Path, tree: dict[str, Any]) -> tuple[str, str | None]:

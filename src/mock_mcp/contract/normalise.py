@@ -25,7 +25,7 @@ from mock_mcp.contract import pointer as pointers
 from mock_mcp.contract._patterns import portable
 from mock_mcp.contract.document import Document, Place
 from mock_mcp.contract.errors import ContractDocumentError
-from mock_mcp.contract.parse import MAX_DEPTH
+from mock_mcp.contract.parse import MAX_DEPTH, as_text
 
 __all__ = [
     "FORMAT_BOUNDS",
@@ -41,6 +41,7 @@ Direction = Literal["response", "request"]
 Schema = dict[str, Any] | bool
 
 _TYPES = frozenset(("array", "boolean", "integer", "null", "number", "object", "string"))
+_TEXT_TYPES = ("string", ["string"], ["string", "null"], ["null", "string"])
 _ONE = frozenset(
     (
         "additionalProperties",
@@ -438,18 +439,24 @@ class _Converter:
             self._type(out, place, value)
         elif keyword == "enum":
             if isinstance(value, list) and value:
-                out["enum"] = list(value)
+                out["enum"] = self._values(place, node, keyword, value)
+                if any(map(operator.is_not, out["enum"], value)):
+                    message = "has numbers or booleans for a string"
+                    self._say(place.child(keyword), message, "read as text")
             else:
                 self._note(place, keyword, "is not a list of values", "ignored")
         elif keyword == "required":
             self._required(out, at, node, value)
         elif keyword in ("const", "default"):
-            out[keyword] = value
+            out[keyword] = self._value(place, node, value, keyword)
+            if keyword == "const" and out[keyword] is not value:
+                message = "is a number or a boolean for a string"
+                self._say(place.child(keyword), message, "read as text")
         elif keyword == "example":
-            out.setdefault("examples", [value])
+            out.setdefault("examples", [self._value(place, node, value, keyword)])
         elif keyword == "examples":
             if isinstance(value, list) and value:
-                out["examples"] = list(value)
+                out["examples"] = self._values(place, node, keyword, value)
         elif keyword in _TEXTS:
             if not isinstance(value, str):
                 self._note(place, keyword, "is not text", "ignored")
@@ -478,6 +485,15 @@ class _Converter:
             else:
                 self._note(place, keyword, "is not a map of lists of names", "ignored")
 
+    def _values(
+        self, place: Place, node: dict[str, Any], keyword: str, values: list[Any]
+    ) -> list[Any]:
+        return [self._value(place, node, value, keyword, i) for i, value in enumerate(values)]
+
+    def _value(self, place: Place, node: dict[str, Any], value: Any, *at: str | int) -> Any:
+        """Return a value that ``node`` names: as text if it is a number for a string."""
+        return _text_at(place, value, *at) if node.get("type") in _TEXT_TYPES else value
+
     def _note(self, place: Place, keyword: str, message: str, action: str) -> None:
         self._say(place.child(keyword), message, action, weakens=keyword not in _ANNOTATIONS)
 
@@ -498,14 +514,9 @@ class _Converter:
             del out["minimum"]
         if "exclusiveMaximum" in out and out.get("maximum") == out["exclusiveMaximum"]:
             del out["maximum"]
-        kinds, options = out.get("type"), out.get("enum")
-        if options is None or kinds is None:
-            return
-        if kinds == "string" and any(_is_number(o) or isinstance(o, bool) for o in options):
-            self._say(place.child("enum"), "has numbers or booleans for a string", "read as text")
-            out["enum"] = [_as_text(option) for option in options]
-        elif kinds in ("integer", "number") and all(isinstance(o, str) for o in options):
-            numbers = [_as_number(option) for option in options]
+        options = out.get("enum")
+        if options is not None and out.get("type") in ("integer", "number"):
+            numbers = [_as_number(o) if isinstance(o, str) else None for o in options]
             if None not in numbers:
                 self._say(place.child("enum"), "has text for numbers", "read as numbers")
                 out["enum"] = numbers
@@ -547,7 +558,7 @@ class _Converter:
         if not isinstance(value, list):
             self._note(place, "required", "is not a list of names", "ignored")
             return
-        names = _unique_texts(value)
+        names = _unique_texts([_text_at(place, n, "required", i) for i, n in enumerate(value)])
         if len(names) < len(value):
             self._note(
                 place, "required", "names a property twice, or not by text", "each counts once"
@@ -747,6 +758,14 @@ def _node(place: Place) -> Any:
     return pointers.follow(place.file.tree, place.pointer)
 
 
+def _text_at(place: Place, value: Any, *at: str | int) -> Any:
+    """Return a number or a boolean as text, as it is spelled: YAML's ``1.10``, ``+49``."""
+    if not isinstance(value, (int, float)):
+        return value
+    spelled = place.file.spelled.get(pointers.extend(place.pointer, *at))
+    return as_text(value) if spelled is None else spelled
+
+
 def _component(place: Place) -> str:
     return pointers.split(place.pointer)[-1] if place.pointer else ""
 
@@ -843,9 +862,3 @@ def _as_number(text: str) -> int | float | None:
     if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", text):
         return None
     return float(text) if "." in text else int(text)
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if _is_number(value) else value

@@ -233,7 +233,7 @@ class Operation:
         if self.document.version == "2.0":
             default = ("form" if where == "query" else "simple", False)
             style, explode = _COLLECTION_FORMATS.get(str(node.get("collectionFormat")), default)
-            schema = self.document.attach(str(place), _without(node, _SWAGGER_PARAMETER))
+            schema = self.document.attach(str(place), _without(node, _SWAGGER_PARAMETER), place)
             return Parameter(name, where, required, style, explode, schema, None, may_be_empty)
         content = node.get("content")
         if isinstance(content, dict) and content:

@@ -3,9 +3,10 @@
 JSON is decoded straight from the file: that takes about half the time of ``json.loads``, and no
 stored form was faster to read. YAML is built from the parser's events instead of a loader: the
 builder keeps its own stack (depth is bounded), knows only JSON's types (no timestamps, no
-``on``/``yes``, no octal; keys are text), refuses tags and counts what aliases expand to. The
-result is stored as JSON under the hash of the file, because parsing YAML takes a hundred times
-longer than reading that.
+``on``/``yes``, no octal; keys are text), refuses tags and counts what aliases expand to. It keeps
+how a number is spelled (``1.10``, ``+49``), for where a schema means text by it. The result is
+stored as JSON under the hash of the file, because parsing YAML takes a hundred times longer than
+reading that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import re
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ __all__ = [
     "MAX_NODES",
     "Parsed",
     "TreeBuilder",
+    "as_text",
     "build_tree",
     "parse_file",
     "repeated_keys",
@@ -52,9 +53,12 @@ MAX_NODES = 10_000_000
 MAX_REPEATED = 200
 """Repeated keys of a YAML document that are noted."""
 
+MAX_SPELLED = 10_000
+"""Numbers and booleans of a YAML document whose spelling is kept."""
+
 _BOM = b"\xef\xbb\xbf"
 _NONE: frozenset[str] = frozenset()
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS = {
     "true": True,
@@ -83,13 +87,24 @@ class Parsed(NamedTuple):
     Attributes:
         tree: Its JSON tree.
         sha256: Hash of its bytes, hexadecimal.
-        repeated: Pointers of YAML keys that stand twice in their mapping, where the last counts;
-            none when the tree was stored. For JSON see `repeated_keys`.
+        repeated: Pointers of YAML keys that stand twice in their mapping, where the last counts.
+            For JSON see `repeated_keys`.
+        spelled: YAML numbers and booleans, by pointer, as they are written, where JSON writes them
+            otherwise. What stands there by an alias is not among them.
     """
 
     tree: Any
     sha256: str
-    repeated: Sequence[str] = ()
+    repeated: list[str]
+    spelled: dict[str, str]
+
+
+class _Yaml(msgspec.Struct):
+    """What is made of a YAML file, and stored."""
+
+    tree: Any
+    repeated: list[str]
+    spelled: dict[str, str]
 
 
 def parse_file(path: Path, cache_dir: Path | None = None) -> Parsed:
@@ -109,17 +124,15 @@ def parse_file(path: Path, cache_dir: Path | None = None) -> Parsed:
         raise ContractDocumentError(path, "", f"is larger than {MAX_DOCUMENT_BYTES} bytes")
     digest = hashlib.sha256(content).hexdigest()
     content = content.removeprefix(_BOM)
-    repeated: list[str] = []
     if path.suffix.lower() == ".json":
-        tree = _parse_json(path, content)
-    elif content.lstrip()[:1] == b"{":
+        return Parsed(_parse_json(path, content), digest, [], {})
+    if content.lstrip()[:1] == b"{":
         try:
-            tree = _parse_json(path, content)
+            return Parsed(_parse_json(path, content), digest, [], {})
         except ContractDocumentError:  # a YAML flow mapping begins the same way
-            tree = _parse_yaml(path, content, repeated)
-    else:
-        tree = _parse_yaml_cached(path, content, digest, cache_dir, repeated)
-    return Parsed(tree, digest, repeated)
+            cache_dir = None
+    yaml = _parse_yaml_cached(path, content, digest, cache_dir)
+    return Parsed(yaml.tree, digest, yaml.repeated, yaml.spelled)
 
 
 def repeated_keys(path: Path) -> list[str]:
@@ -192,31 +205,33 @@ def _parse_json(path: Path, content: bytes) -> Any:
         offset = re.search(r" \(byte (\d+)\)", str(error))
         what = str(error).removeprefix("JSON is malformed: ")
         if offset is not None:
-            line = content.count(b"\n", 0, int(offset[1])) + 1
-            what = f"{what.replace(offset[0], '')}, in line {line}"
+            what = f"{what.replace(offset[0], '')}, in {_line_and_column(content, int(offset[1]))}"
         raise ContractDocumentError(path, "", f"is not valid JSON: {what}") from None
     except RecursionError:
         raise _too_deep(path) from None
     return tree
 
 
+def _line_and_column(content: bytes, offset: int) -> str:
+    line, start = content.count(b"\n", 0, offset) + 1, content.rfind(b"\n", 0, offset) + 1
+    return f"line {line}, column {len(content[start:offset].decode(errors='replace')) + 1}"
+
+
 def _too_deep(path: Path) -> ContractDocumentError:
     return ContractDocumentError(path, "", f"is nested more than {MAX_DEPTH} levels deep")
 
 
-def _parse_yaml_cached(
-    path: Path, content: bytes, digest: str, cache_dir: Path | None, repeated: list[str]
-) -> Any:
+def _parse_yaml_cached(path: Path, content: bytes, digest: str, cache_dir: Path | None) -> _Yaml:
     if cache_dir is None:
-        return _parse_yaml(path, content, repeated)
+        return _parse_yaml(path, content)
     stored = cache_dir / f"{digest}.v{_CACHE_VERSION}.json"
     with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
-        return msgspec.json.decode(stored.read_bytes())
-    tree = _parse_yaml(path, content, repeated)
+        return msgspec.json.decode(stored.read_bytes(), type=_Yaml)
+    yaml = _parse_yaml(path, content)
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_atomically(stored, msgspec.json.encode(tree))
-    return tree
+        _write_atomically(stored, msgspec.json.encode(yaml))
+    return yaml
 
 
 def _write_atomically(target: Path, content: bytes) -> None:
@@ -230,11 +245,9 @@ def _write_atomically(target: Path, content: bytes) -> None:
         raise
 
 
-def _parse_yaml(path: Path, content: bytes, repeated: list[str]) -> Any:
+def _parse_yaml(path: Path, content: bytes) -> _Yaml:
     builder = TreeBuilder(path)
-    tree = build_tree(path, content, builder)
-    repeated += builder.repeated
-    return tree
+    return _Yaml(build_tree(path, content, builder), builder.repeated, builder.spelled)
 
 
 def build_tree(path: Path, content: bytes, builder: TreeBuilder) -> Any:
@@ -261,14 +274,15 @@ def build_tree(path: Path, content: bytes, builder: TreeBuilder) -> Any:
         for event in yaml.parse(content, Loader=loader):
             builder.feed(event)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
         reason = f"is not valid YAML: {_one_line(error)}"
-        raise builder.error(reason, None if mark is None else mark.line + 1) from None
+        if isinstance(error, yaml.reader.ReaderError):  # it counts from the start of the file
+            reason += f" ({_line_and_column(content, error.position)})"
+        raise builder.error(reason, getattr(error, "problem_mark", None)) from None
     return builder.finish()
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).replace(' in "<byte string>",', " in").split())
 
 
 class TreeBuilder:
@@ -284,6 +298,7 @@ class TreeBuilder:
     def __init__(self, path: Path, max_nodes: int = MAX_NODES) -> None:
         self.path = path
         self.repeated: list[str] = []
+        self.spelled: dict[str, str] = {}
         self._max_nodes = max_nodes
         self._root: list[Any] = []
         self._stack: list[_Open] = []
@@ -292,17 +307,23 @@ class TreeBuilder:
     def feed(self, event: Any) -> None:
         """Take the next event of the parser."""
         match type(event).__name__:
+            case "DocumentStartEvent" if self._root:
+                raise self._error(event, "a second YAML document begins here; one is expected")
             case "ScalarEvent":
                 self.check_tag(event)
-                key = self._stack and self._stack[-1].wants_key()
-                value = event.value if key else self.scalar(event)
+                if self._stack and self._stack[-1].wants_key():
+                    self._add(event.value, 1, event)
+                    return
+                value = self.scalar(event)
+                if isinstance(value, (int, float)) and as_text(value) != event.value:
+                    self._note_spelling(event.value)
                 self._add(value, 1, event)
             case "MappingStartEvent" | "SequenceStartEvent" as name:
                 self.check_tag(event)
                 if self._stack and self._stack[-1].wants_key():
                     raise self._error(event, "a mapping key must be plain text")
                 if len(self._stack) >= MAX_DEPTH:
-                    raise self.error(f"is nested more than {MAX_DEPTH} levels deep", _line(event))
+                    raise self._error(event, f"is nested more than {MAX_DEPTH} levels deep")
                 self._stack.append(_Open({} if name == "MappingStartEvent" else [], event))
             case "MappingEndEvent" | "SequenceEndEvent":
                 closed = self._stack.pop()
@@ -317,8 +338,8 @@ class TreeBuilder:
 
     def finish(self) -> Any:
         """Return the tree of the only YAML document in the file."""
-        if len(self._root) != 1:
-            raise self.error(f"holds {len(self._root)} YAML documents; one is expected", None)
+        if not self._root:
+            raise self.error("holds no YAML document", None)
         return self._root[0]
 
     def check_tag(self, event: Any) -> None:
@@ -334,9 +355,14 @@ class TreeBuilder:
         """Return what a mapping or sequence is, once it is complete; ``event`` began it."""
         return value
 
-    def error(self, reason: str, line: int | None) -> MockMcpError:
-        """Return the error for a place in the file; the reason continues the file's name."""
-        place = f"line {line}: " if line is not None else ""
+    def error(self, reason: str, mark: Any) -> MockMcpError:
+        """Return the error for a place in the file; the reason continues the file's name.
+
+        Args:
+            reason: What is wrong.
+            mark: The parser's mark of where it is, with ``line`` and ``column``; None if unknown.
+        """
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         return ContractDocumentError(self.path, "", place + reason)
 
     def _add(self, value: Any, size: int, event: Any) -> None:
@@ -353,17 +379,20 @@ class TreeBuilder:
         if top.size > self._max_nodes:
             raise self._error(event, f"holds more than {self._max_nodes} values, aliases expanded")
         if top.is_repeated() and len(self.repeated) < MAX_REPEATED:
-            self.repeated.append(pointers.extend("", *(each.token() for each in self._stack)))
+            self.repeated.append(self._pointer())
         if not top.put(value):
             raise self._error(event, "'<<' takes a mapping or a list of mappings")
 
+    def _pointer(self) -> str:
+        """Return the pointer of the value that comes next."""
+        return pointers.extend("", *(each.token() for each in self._stack))
+
+    def _note_spelling(self, text: str) -> None:
+        if len(self.spelled) < MAX_SPELLED:
+            self.spelled[self._pointer()] = text
+
     def _error(self, event: Any, reason: str) -> MockMcpError:
-        return self.error(reason, _line(event))
-
-
-def _line(event: Any) -> int:
-    line: int = event.start_mark.line + 1
-    return line
+        return self.error(reason, event.start_mark)
 
 
 class _Open:
@@ -412,6 +441,13 @@ class _Open:
                 self.merged -= {self.key}
             self.key = None
         return True
+
+
+def as_text(value: float | bool) -> str:
+    """Return a number or a boolean as JSON writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
 
 
 def _scalar(event: Any) -> Any:

@@ -215,8 +215,7 @@ class _CassetteBuilder(TreeBuilder):
             try:
                 return base64.b64decode("".join(event.value.split()), validate=True)
             except (binascii.Error, ValueError):
-                line = event.start_mark.line + 1
-                raise self.error("a binary value is not base64", line) from None
+                raise self.error("a binary value is not base64", event.start_mark) from None
         value = super().scalar(event)
         return value if value is None or self._is_in_body() else event.value
 
@@ -235,10 +234,10 @@ class _CassetteBuilder(TreeBuilder):
             pieces = found[0] if event.tag == _ITERATOR else [found[0] or b""]
             if isinstance(pieces, list) and all(isinstance(each, bytes | str) for each in pieces):
                 return b"".join(p.encode() if isinstance(p, str) else p for p in pieces)
-        raise self.error("a body of Python's has no content", event.start_mark.line + 1)
+        raise self.error("a body of Python's has no content", event.start_mark)
 
-    def error(self, reason: str, line: int | None) -> ConversionError:
-        return ConversionError(self.path, reason, line=line)
+    def error(self, reason: str, mark: Any) -> ConversionError:
+        return ConversionError(self.path, reason, line=None if mark is None else mark.line + 1)
 
 
 class _Beside:

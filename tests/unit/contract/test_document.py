@@ -59,7 +59,7 @@ def test_a_later_version_is_read_as_the_last_known_and_noted(tmp_path: Path) -> 
             "a.json",
             '{\n"openapi": "3.0.0",,',
             "",
-            "not valid JSON: object keys must be strings, in line 2",
+            "not valid JSON: object keys must be strings, in line 2, column 20",
         ),
         ("a.json", "", "", "not valid JSON"),
         ("a.json", "[1, 2]", "", "not an object"),
@@ -70,11 +70,14 @@ def test_a_later_version_is_read_as_the_last_known_and_noted(tmp_path: Path) -> 
         ("a.json", '{"openapi": "3.0.0"}', "/paths", "must be an object"),
         ("a.json", "[" * 100_000, "", "nested"),
         ("a.json", b"\xff\xfe{\x00}\x00", "", "not valid JSON"),
-        ("a.yaml", "openapi: 3.0.0\npaths: {", "", "not valid YAML"),
+        ("a.yaml", "openapi: 3.0.0\npaths: {", "", "line 3, column 1: is not valid YAML"),
+        ("a.yaml", "a:\n  b: \t@", "", "line 2, column 7: is not valid YAML"),
+        ("a.yaml", b"a: b\nc: \xe9", "", "UTF-8 octet sequence in position 8 (line 2, column 4)"),
+        ("a.yaml", "", "", "holds no YAML document"),
         ("a.yaml", "a: !!python/object/apply:os.system ['true']", "", "tag"),
         ("a.yaml", "a: !include other.yaml", "", "tag"),
-        ("a.yaml", "a: 2024-01-01\n---\nb: 1", "", "2 YAML documents"),
-        ("a.yaml", "a: &x [*x]", "", "no finished anchor"),
+        ("a.yaml", "a: 2024-01-01\n---\nb: 1", "", "line 2, column 1: a second YAML"),
+        ("a.yaml", "a:\n - &x [*x]", "", "line 2, column 8: alias *x has no finished anchor"),
         ("a.yaml", "[" * 5_000 + "]" * 5_000, "", "nested"),
         ("a.yaml", "a: {<<: 5}", "", "'<<'"),
     ],
@@ -177,6 +180,92 @@ def test_parsed_yaml_is_kept_by_content(tmp_path: Path) -> None:
     assert load_document(path, cache_dir=cache).raw == document.raw
     stored.write_text("{ broken")
     assert load_document(path, cache_dir=cache).raw == document.raw
+
+
+SPELLED = """\
+openapi: 3.1.0
+paths:
+  /x:
+    get:
+      responses:
+        200:
+          content:
+            application/json:
+              schema:
+                required: [200, true]
+                properties:
+                  200: {}
+                  version: {type: string, enum: [1e3, 1.10, +49, 012, 0x1F, True, no, 2024-01-01]}
+                  maybe: {type: [string, 'null'], enum: [1.10, null]}
+                  fixed: {type: string, const: 2.0}
+                  phone: {type: string, pattern: "^[+]", example: +14155551234}
+                  count: {type: integer, enum: [007]}
+"""
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        *(({"version": text}, []) for text in ("1e3", "1.10", "+49", "012", "0x1F", "True", "no")),
+        ({"version": "1000.0"}, ["/body/version enum"]),
+        ({"version": "1.1"}, ["/body/version enum"]),
+        ({"version": 1000}, ["/body/version enum", "/body/version type"]),
+        ({"maybe": "1.10"}, []),
+        ({"maybe": None}, []),
+        ({"fixed": "2.0"}, []),
+        ({"fixed": 2.0}, ["/body/fixed const", "/body/fixed type"]),
+        ({"count": 7}, []),
+        ({"200": 1}, []),
+    ],
+)
+def test_yaml_text_is_as_it_is_spelled(
+    tmp_path: Path, body: dict[str, Any], expected: list[str], runs: int
+) -> None:
+    path = write(tmp_path / "a.yaml", SPELLED)
+    request = {"requestId": "r", "endpoint": "https://any.test/x", "method": "GET"}
+    for _ in range(runs):  # later ones read what the first has stored
+        contracts = Contracts([DocumentSource(path)], cache_dir=tmp_path / "cache")
+        verdict = contracts.check_mock(request, Mock("r", {"200": 0, "true": 0} | body))
+    assert verdict.checked
+    assert sorted(f"{v.pointer} {v.keyword}" for v in verdict.violations) == expected
+
+
+@pytest.mark.parametrize(("name", "missing"), [("200", "true"), ("true", "200")])
+def test_a_required_name_of_yaml_is_text(tmp_path: Path, name: str, missing: str) -> None:
+    path = write(tmp_path / "a.yaml", SPELLED)
+    request = {"requestId": "r", "endpoint": "https://any.test/x", "method": "GET"}
+    verdict = Contracts([DocumentSource(path)]).check_mock(request, Mock("r", {name: 0}))
+    assert [v.pointer for v in verdict.violations] == [f"/body/{missing}"]
+
+
+def test_an_example_of_yaml_is_the_text_it_spells(tmp_path: Path) -> None:
+    document = load_document(write(tmp_path / "a.yaml", SPELLED))
+    content = "/paths/~1x/get/responses/200/content/application~1json/schema"
+    schema = close_schema(document, content)
+    assert schema["properties"]["phone"]["examples"] == ["+14155551234"]
+
+
+def test_a_swagger_parameter_has_its_text_as_it_is_spelled(tmp_path: Path) -> None:
+    text = """\
+swagger: "2.0"
+paths:
+  /x:
+    get:
+      parameters: [{name: v, in: query, type: string, enum: [1.10, 2.00]}]
+      responses: {200: {description: d}}
+"""
+    contracts = Contracts([DocumentSource(write(tmp_path / "a.yaml", text))])
+    for value, wrong in (("1.10", []), ("2.00", []), ("1.1", ["enum"])):
+        request = {"requestId": "r", "endpoint": f"https://any.test/x?v={value}", "method": "GET"}
+        assert [v.keyword for v in contracts.check_request(request)] == wrong
+
+
+def test_repeated_keys_of_stored_yaml_are_noted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "openapi: 3.0.0\npaths: {}\nx: 1\nx: 2\n")
+    for _ in range(2):
+        document = load_document(path, cache_dir=tmp_path / "cache")
+        assert [defect.pointer for defect in document.defects] == ["/x"]
 
 
 def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:

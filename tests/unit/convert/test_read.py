@@ -181,7 +181,9 @@ def test_yaml_that_is_not_plain_data(tmp_path, yaml, text, line):
 
 
 def test_several_yaml_documents(tmp_path, yaml):
-    assert "documents" in refused(tmp_path / "c.yaml", b"a: 1\n---\nb: 2\n").reason
+    error = refused(tmp_path / "c.yaml", b"a: 1\n---\nb: 2\n")
+    assert error.line == 2
+    assert "second YAML document" in error.reason
 
 
 def test_a_bomb_of_aliases(tmp_path, yaml):
