@@ -21,8 +21,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "mock_mcp"
 # SIBLINGS says so.
 LAYERS = (
     (
-        *("_version", "clock", "errors", "types", "limits", "media_types", "real_files"),
-        *("sequential", "settings_table", "words"),
+        *("_version", "clock", "errors", "integers", "types", "limits", "media_types"),
+        *("real_files", "sequential", "settings_table", "words"),
     ),
     ("core", "wire"),
     ("contract", "recordings", "runtime", "exchange"),

@@ -15,6 +15,7 @@ from mcp_types import Tool, ToolAnnotations
 from msgspec import UNSET, Meta, UnsetType
 
 from mock_mcp.errors import InvalidParams
+from mock_mcp.integers import convert
 from mock_mcp.serving.mocks import MockArgument, argument_schema
 from mock_mcp.serving.text import HOW_TO_READ
 
@@ -179,7 +180,7 @@ def arguments_of(tool: str, arguments: Mapping[str, Any]) -> Arguments:
     if problem := _unrepresentable(values):
         raise InvalidParams(f"{tool}: {problem} {_AGAIN}")
     try:
-        return msgspec.convert(values, cls)
+        return convert(values, cls)
     except msgspec.ValidationError as exc:
         in_mock = (
             f" A mock takes {', '.join(_names(MockArgument))}." if "$.mocks[" in str(exc) else ""

@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from mock_mcp.cli.terminal import printable
 from mock_mcp.contract.bodies import media_type_of
 from mock_mcp.errors import InvalidParams
+from mock_mcp.integers import convert
 from mock_mcp.sequential import listed
 from mock_mcp.serving.mocks import MockArgument
 from mock_mcp.types import Mock
@@ -96,7 +95,7 @@ def read_draft(text: str) -> list[Mock] | None:
     try:
         value = json.loads(bare)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # can it be sent at all?
-        return [argument.mock() for argument in msgspec.convert(value, list[MockArgument])]
+        return [argument.mock() for argument in convert(value, list[MockArgument])]
     except json.JSONDecodeError as exc:
         message = f"This is no JSON: {exc.msg}, in line {exc.lineno}, column {exc.colno}."
         raise InvalidParams(message) from None

@@ -23,6 +23,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from mock_mcp.integers import convert
 from mock_mcp.recordings.errors import RecordingError
 from mock_mcp.types import Source
 
@@ -197,7 +198,7 @@ def decode_recording(text: bytes, file: object) -> Recording:
     """
     text = text.removeprefix(_BOM)
     try:
-        recording = _decoder.decode(text)
+        recording = _decode(text)
     except msgspec.ValidationError as exc:
         _check_version(text, file)
         reason, _, path = str(exc).partition(" - at ")
@@ -217,6 +218,13 @@ def decode_recording(text: bytes, file: object) -> Recording:
                 path=f"$.interactions[{index}]",
             )
     return recording
+
+
+def _decode(text: bytes) -> Recording:
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        return convert(msgspec.json.decode(text), Recording)  # 200.0 is an integer
 
 
 def recording_schema() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mock_mcp.errors import MockMcpError
+from mock_mcp.integers import convert
 from mock_mcp.responders.errors import CannotAnswer
 from mock_mcp.responders.source import Unusable, Usage, Writing
 from mock_mcp.serving.claims import Next
@@ -237,7 +238,7 @@ def _mocks_in(content: Any, ids: Sequence[str]) -> dict[str, Mock]:
     mocks: dict[str, Mock] = {}
     for position, item in enumerate(listed):
         try:
-            mock = msgspec.convert(_without_nulls(item), MockArgument).mock()
+            mock = convert(_without_nulls(item), MockArgument).mock()
         except msgspec.ValidationError as exc:
             raise Unusable(f'mocks[{position}] is no mock: {exc}. Write "mocks" again.') from None
         if mock.request_id not in ids:

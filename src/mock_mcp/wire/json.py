@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mock_mcp import integers
 from mock_mcp.errors import InvalidMessage, LimitExceeded, ParseError
 
 __all__ = ["check_depth", "convert", "decode", "encode"]
@@ -97,12 +98,12 @@ def decode(text: bytes, depth: int) -> Any:
 
 
 def convert(value: Any, type_: type[T]) -> T:
-    """Convert decoded JSON into a struct.
+    """Convert decoded JSON into a struct; ``200.0`` is an integer.
 
     Raises:
         InvalidMessage: The message names the field and what is wrong with it.
     """
     try:
-        return msgspec.convert(value, type_)
+        return integers.convert(value, type_)
     except msgspec.ValidationError as exc:
         raise InvalidMessage(str(exc)) from None

@@ -127,6 +127,12 @@ async def test_a_body_that_is_null_is_one():
     assert (found.data, found.status) == (None, 204)
 
 
+async def test_a_status_is_whole_however_it_is_written():
+    _, written = writing(Model({"mocks": [mock("r1", 1, status=201.0)]}), "r1")
+    (found,) = await written.write(None)
+    assert repr(found.status) == "201"
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -135,6 +141,7 @@ async def test_a_body_that_is_null_is_one():
         ('"hello"', 'list "mocks"'),
         ({"mocks": [{"requestId": "r1"}]}, r"mocks\[0\] is no mock: .*data"),
         ({"mocks": [mock("r1", status="200")]}, r"mocks\[0\] is no mock: .*status"),
+        ({"mocks": [mock("r1", status=200.5)]}, r"mocks\[0\] is no mock: .*status"),
         ({"mocks": [mock("r1", body=1)]}, r"mocks\[0\] is no mock: .*body"),
         (mocks("r9"), "No request has the id 'r9'; there are r1, r2"),
         (mocks("r1", "r1"), "two mocks"),
