@@ -632,6 +632,8 @@ def _unwrap(schema: Schema) -> tuple[Schema, str]:
     path = ""
     while isinstance(schema, Mapping):
         kept = {key: part for key, part in schema.items() if key in _ASSERTIONS}
+        if kept.get("additionalProperties") in (True, {}):
+            kept.pop("unevaluatedProperties", None)  # none is left
         for keyword in ("additionalProperties", "unevaluatedProperties", "unevaluatedItems"):
             if kept.get(keyword) is True or kept.get(keyword) == {}:
                 del kept[keyword]

@@ -105,7 +105,7 @@ def only_needed(view: dict[str, Any]) -> Any:
             elif key == "allOf":
                 out[key] = [strip(inner, needed) for inner in part]
             elif key in ("anyOf", "oneOf"):
-                shown = [strip(inner, set()) for inner in part if "$fold" not in inner] or part
+                shown = [strip(inner, needed) for inner in part if "$fold" not in inner] or part
                 out[key] = shown[:1]  # the first is what a writer takes
             elif isinstance(part, dict) and key not in ("const", "dependentRequired"):
                 out[key] = strip(part, set())
@@ -159,6 +159,13 @@ def test_annotations_and_vacuous_rules_are_dropped() -> None:
         "$comment": "c",
     }
     assert condense(schema).schema == record("a", a=text())
+
+
+def test_what_other_properties_may_be_rules_out_that_none_may_be() -> None:
+    open_ = {**record("a", a=text()), "additionalProperties": True, "unevaluatedProperties": False}
+    assert condense(open_).schema == record("a", a=text())
+    closed_ = {**record("a", a=text()), "unevaluatedProperties": False}
+    assert condense(closed_).schema == closed_
 
 
 def test_prose_is_one_short_sentence_that_says_more_than_the_name() -> None:
