@@ -14,22 +14,42 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mock_mcp.contract import pointer as pointers
-from mock_mcp.contract._judge import json_type
+from mock_mcp.contract._judge import json_type, pattern_matches
 
 __all__ = ["Form", "coerce", "fields_of", "forms_of", "kinds_of", "nest", "read_json", "read_text"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][-+]?[0-9]{1,2})?")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_NO_NUMBERS = frozenset(
+    (
+        *("date", "date-time", "duration", "email", "idn-email", "ipv4", "ipv6", "time"),
+        *("iri", "uri", "uuid"),
+    )
+)
+"""Formats no text of which is a number, a boolean or null."""
 _MAX_NESTING = 16
 _MAX_BRANCHES = 200
 
 
 class Form(NamedTuple):
-    """What one part of a schema wants a value to be: of which types, and one of which values."""
+    """What one part of a schema wants a value to be: of which types, and one of which values.
+
+    ``schema`` is the part itself.
+    """
 
     kinds: frozenset[str]
     options: Any
+    schema: dict[str, Any]
+
+    def takes(self, text: str) -> bool:
+        """Say whether a text that spells a number, a boolean or null may be a text to this part."""
+        schema = self.schema
+        return (
+            schema.get("format") not in _NO_NUMBERS
+            and schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", len(text))
+            and pattern_matches(schema.get("pattern", ""), text)
+        )
 
 
 class Field(list[Any]):
@@ -131,13 +151,21 @@ def read_json(text: str) -> Any:
 
 def read_text(value: str, forms: Sequence[Form], known: frozenset[str]) -> Any:
     """Return a text as what one of ``forms``, whose types are ``known``, wants it to be."""
-    for kinds, options in forms:
-        if (not kinds and options is None) or (
-            (not kinds or "string" in kinds) and (options is None or value in options)
-        ):
-            if not kinds and len(forms) > 1:
-                continue  # a branch without types says nothing beside one with types
+    other = _without_text(value, known)
+    if other is value:
+        return value
+    for form in forms:
+        kinds, options = form.kinds, form.options
+        if not kinds and len(forms) > 1:
+            continue  # a branch without types says nothing beside one with types
+        is_option = options is None or value in options
+        if is_option and (not kinds or "string" in kinds) and form.takes(value):
             return value
+    return other
+
+
+def _without_text(value: str, known: frozenset[str]) -> Any:
+    """Return a text as what it spells of the types ``known``, other than text."""
     if "integer" in known and _INTEGER.fullmatch(value):
         return int(value)
     if ("number" in known or "integer" in known) and _NUMBER.fullmatch(value):
@@ -157,7 +185,7 @@ def _member(branches: list[dict[str, Any]], key: str) -> Any:
 
 
 def _form(branch: dict[str, Any]) -> Form:
-    return Form(frozenset(_types(branch)), _options(branch))
+    return Form(frozenset(_types(branch)), _options(branch), branch)
 
 
 def _options(branch: dict[str, Any]) -> Any:

@@ -30,6 +30,7 @@ NEW = {
         "address": {"type": "object", "properties": {"zip": {"type": "integer"}}},
     },
 }
+ID = {"oneOf": [{"type": "string", "format": "uuid"}, {"type": "integer", "minimum": 1}]}
 OK = {"200": {"description": "ok"}}
 
 API: dict[str, Any] = {
@@ -176,6 +177,14 @@ STRINGS = {"type": "object", "additionalProperties": {"type": "string", "maxLeng
         ([parameter("f", "query", {"enum": ["1"]})], "f=1", []),
         ([parameter("f", "query", {"const": 1.5})], "f=1.5", []),
         ([parameter("f", "query", {"anyOf": [{"type": "string", "const": "all"}, {"type": "integer"}]})], "f=5", []),
+        ([parameter("f", "query", ID)], "f=5", []),
+        ([parameter("f", "query", ID)], "f=0", ["/query/f minimum"]),
+        ([parameter("f", "query", ID)], "f=2b1c9c1e-7c1d-4f0e-9d1a-0c7f5e0b8a11", []),
+        ([parameter("f", "query", {"type": "array", "items": ID})], "f=5&f=6", []),
+        ([parameter("f", "query", {"oneOf": [{"type": "string", "pattern": "^c_"}, {"type": "integer"}]})], "f=5", []),
+        ([parameter("f", "query", {"oneOf": [{"type": "string", "minLength": 5}, {"type": "boolean"}]})], "f=true", []),
+        ([parameter("f", "query", {"type": ["string", "integer"], "maxLength": 2})], "f=12", []),
+        ([parameter("f", "query", {"oneOf": [{"type": "string", "pattern": "^[0-9]{5}$"}, {"type": "integer"}]})], "f=01234", []),
     ],
 )  # fmt: skip
 def test_what_a_query_parameter_may_be(
