@@ -208,7 +208,7 @@ def test_the_projects_secrets_and_contract_count(project, run):
         "paths": {"/n": {"get": {"responses": {"200": {"description": "", "content": content}}}}},
     }
     (project / "openapi.json").write_text(json.dumps(openapi))
-    settings = '[tool.mock-mcp]\nopenapi = ["openapi.json"]\nredact = ["pin"]\n'
+    settings = '[tool.mock-mcp]\nopenapi = ["openapi.json"]\nredact = "pin"\n'
     (project / "pyproject.toml").write_text(settings)
     stubs = [
         {
@@ -226,6 +226,29 @@ def test_the_projects_secrets_and_contract_count(project, run):
     [found] = read_recording(project / "r.json").interactions
     assert (found.request.url, found.operation) == ("https://api.test/n?pin=REDACTED", "GET /n")
     assert found.source == "hand"
+
+
+@pytest.mark.parametrize("where", ["project", "marker", "default"])
+def test_the_headers_that_a_test_compares_are_imported(project, run, where):
+    header = "range" if where == "default" else "x-tenant"
+    match = f'["method", "host", "path", "headers:{header}"]'
+    table = f"match = {match}\n" if where == "project" else ""
+    (project / "pyproject.toml").write_text(f"[tool.mock-mcp]\n{table}")
+    (project / "test_a.py").write_text(
+        "import pytest, urllib.request as u\n"
+        f"@pytest.mark.mock_mcp({f'match={match}' if where == 'marker' else ''})\n"
+        "def test_b():\n"
+        f"    asked = u.Request('https://api.test/a', headers={{'{header}': 'bytes=0-1'}})\n"
+        "    assert u.urlopen(asked).read() == b'ab'\n"
+    )
+    response = {"status": {"code": 200, "message": "OK"}, "headers": {}, "body": {"string": "ab"}}
+    request = {"method": "GET", "uri": "https://api.test/a", "headers": {header: ["bytes=0-1"]}}
+    cassette = {"version": 1, "interactions": [{"request": request, "response": response}]}
+    (project / "c.json").write_text(json.dumps(cassette))
+    done = run("mock_mcp", "import", "c.json", "--test", "test_a.py::test_b")
+    assert done.returncode == 0, done.stderr
+    replayed = run("pytest", *PLUGIN, "--mock-mode=none")
+    assert replayed.returncode == 0, replayed.stdout
 
 
 def test_the_response_headers_of_project_and_contract_are_imported(project, run):

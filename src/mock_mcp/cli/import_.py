@@ -22,6 +22,7 @@ from mock_mcp.exchange import Decision, HostRules, Origin
 from mock_mcp.recordings.check import shown
 from mock_mcp.recordings.format import RecordedInteraction
 from mock_mcp.recordings.marks import TestSource
+from mock_mcp.recordings.match import DEFAULT_MATCH, Matching
 from mock_mcp.recordings.paths import DIRECTORY, Place, locate, names_of
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import RecordingFile
@@ -100,8 +101,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"{shown(place.path)} is there already; --replace writes it anew.")
     project = Project.resolve(options.project_root, place and _above(place.path))
     check = ContractCheck(ProjectContracts(project.root, cache_dir=contract_cache()))
+    matching = Matching(_match(options.test) or _setting(project.root, "match") or DEFAULT_MATCH)
     redaction = Redaction(
         names=_setting(project.root, "redact"),
+        request_headers=matching.request_headers,
         response_headers=_setting(project.root, "response_headers"),
     )
     hosts = None if options.host is None else HostRules(options.host, loopback=False)
@@ -119,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         done.losses += conversion.losses
         done.unnamed |= conversion.unnamed
     if place is not None and accepted:
-        recording = RecordingFile(*place, redaction=redaction)
+        recording = RecordingFile(*place, matching=matching, redaction=redaction)
         for interaction in accepted:
             response = interaction.response
             kept = () if response is None else tuple(response.headers)
@@ -162,14 +165,27 @@ def _above(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.is_dir())
 
 
+def _match(test: str | None) -> Sequence[str]:
+    """Return what the marker of a test compares, as far as it is written out."""
+    if test is None:
+        return ()
+    file, names = names_of(test)
+    return _names(TestSource(Path(file).read_bytes()).marker(names).get("match"))
+
+
 def _setting(root: Path, key: str) -> Sequence[str]:
     """Return the names that a key of the project lists; what is wrong with them, pytest says."""
     try:
         tool: Any = tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("tool", {})
-        names = tool["mock-mcp"][key]
+        return _names(tool["mock-mcp"][key])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ()
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else ()
+
+
+def _names(value: Any) -> Sequence[str]:
+    """Return the names in a setting; one may be written without a list."""
+    names = value if isinstance(value, list | tuple) else [value]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _goes_to(hosts: HostRules, interaction: RecordedInteraction) -> bool:
