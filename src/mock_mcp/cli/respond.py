@@ -250,12 +250,16 @@ def _source(options: argparse.Namespace, project: Project) -> Source:
 
         return SampleSource(project, seed=options.seed)
     if name == "recordings":
+        from mock_mcp.recordings.match import DEFAULT_MATCH, Matching
         from mock_mcp.responders.plain import RecordingSource
+        from mock_mcp.settings_table import read_table
 
         directory = Path(rest[0])
         if not directory.is_dir():
             options.wrong(f"--using recordings: {directory} is no directory")
-        return RecordingSource(directory)
+        table = read_table(project.root)
+        matching = Matching(table.get("match", DEFAULT_MATCH), table.get("ignore", ()))
+        return RecordingSource(directory, matching)
     return _model(options, name, project)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from mock_mcp.contract.expected import sample_mock
 from mock_mcp.contract.project import ProjectContracts
 from mock_mcp.recordings.format import RecordedInteraction, RecordedRequest, is_sidecar
 from mock_mcp.recordings.match import Key, Matching
+from mock_mcp.recordings.paths import locate, names_of
 from mock_mcp.recordings.redact import Redaction
 from mock_mcp.recordings.store import read_recording
 from mock_mcp.recordings.survey import survey
@@ -69,25 +70,34 @@ class SampleSource:
         return msgspec.structs.replace(mock, source="example")
 
 
+class _Recorded(NamedTuple):
+    """One interaction of a recording: its file, and the test that the file states."""
+
+    path: str
+    test: str
+    interaction: RecordedInteraction
+
+
 class RecordingSource:
     """Answer from the recordings below a directory, whichever test they belong to.
 
-    The recording of the same test comes first. Equal calls of a test get the recorded answers in
-    their order, and the last one from then on.
+    The recording of the same test comes first, then those of tests of the same name. Equal calls of
+    a test get the recorded answers in their order, and the last one from then on.
 
     Args:
         directory: Where recordings are looked for.
+        matching: When a call is a recorded one.
     """
 
     name = "recordings"
     corrections = 0
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, matching: Matching | None = None) -> None:
         self.usage = Usage()
         self._directory = directory
-        self._matching = Matching()
-        self._redaction = Redaction()
-        self._found: dict[Key, list[tuple[str, RecordedInteraction]]] = {}
+        self._matching = matching or Matching()
+        self._redaction = Redaction(request_headers=self._matching.request_headers)
+        self._found: dict[Key, list[_Recorded]] = {}
         self._taken: Counter[tuple[str, str, Key]] = Counter()
 
     async def start(self) -> None:
@@ -120,22 +130,23 @@ class RecordingSource:
             recording = read_recording(path)
             for interaction in recording.interactions:
                 key = self._matching.key(self._redaction.request(interaction.request))
-                self._found.setdefault(key, []).append((recording.test, interaction))
+                recorded = _Recorded(str(path), recording.test, interaction)
+                self._found.setdefault(key, []).append(recorded)
 
     def _mock(self, run_id: str, request: dict[str, Any]) -> Mock:
         name = f"{request['method']} {request['endpoint']}"
         body = request.get("body", msgspec.UNSET)
-        made = RecordedRequest(request["method"], request["endpoint"], {}, body)
+        headers = request.get("headers") or {}
+        made = RecordedRequest(request["method"], request["endpoint"], headers, body)
         key = self._matching.key(self._redaction.request(made))
         candidates = self._found.get(key)
         if not candidates:
             raise CannotAnswer(f"No recording in {self._directory} answers {name}.")
         test = _test_of(request)
-        of_test = [item for owner, item in candidates if owner == test]
-        answers = of_test or [item for _, item in candidates]
+        answers = _of_test(request, candidates) or candidates
         taken = self._taken[run_id, test, key]
         self._taken[run_id, test, key] += 1
-        chosen = answers[min(taken, len(answers) - 1)]
+        chosen = answers[min(taken, len(answers) - 1)].interaction
         response = chosen.response
         if response is None:
             raise CannotAnswer(f"{name} is recorded as a failure, which is no mock.")
@@ -161,11 +172,26 @@ class _Plain:
         return mocks
 
 
-def _test_of(request: dict[str, Any]) -> str:
+def _of_test(request: Mapping[str, Any], recorded: Sequence[_Recorded]) -> Sequence[_Recorded]:
+    """Return what was recorded by the test that makes a request; else, by one of its name."""
+    file, names = names_of(_test_of(request))
+    if not names:
+        return ()
+    place = locate(Path(_told(request, "testFile") or file), names)
+    own = [each for each in recorded if each.path == place.file]
+    return own or [each for each in recorded if each.test == place.test]
+
+
+def _test_of(request: Mapping[str, Any]) -> str:
+    return _told(request, "testName")
+
+
+def _told(request: Mapping[str, Any], name: str) -> str:
+    """Return what a request tells of its test."""
     metadata = request.get("metadata")
     test = metadata.get("test") if isinstance(metadata, dict) else None
-    name = test.get("testName") if isinstance(test, dict) else None
-    return name if isinstance(name, str) else ""
+    value = test.get(name) if isinstance(test, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _recordings_of_no_test(orphans: Sequence[Any]) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import pytest
 
 from mock_mcp.errors import MockMcpError
 from mock_mcp.recordings.errors import RecordingError
+from mock_mcp.recordings.match import Matching
 from mock_mcp.responders.errors import CannotAnswer, ResponderUnusable
 from mock_mcp.responders.plain import RecordingSource, SampleSource
 from mock_mcp.runtime.project import Project
@@ -71,8 +72,8 @@ def recording(path, *calls, test="test_app.py::test_a"):
     path.write_text(json.dumps({"version": 1, "test": test, "interactions": interactions}))
 
 
-async def recordings(directory):
-    source = RecordingSource(directory)
+async def recordings(directory, matching=None):
+    source = RecordingSource(directory, matching)
     await source.start()
     return source
 
@@ -96,6 +97,37 @@ async def test_the_recording_of_the_same_test_comes_first(tmp_path):
     source = await recordings(tmp_path)
     assert (await answer(source, request(test="test_app.py::test_b")))[0].data == "b"
     assert (await answer(source, request(test="test_new.py::test_c")))[0].data == "a"
+
+
+async def test_the_recording_of_the_same_file_comes_before_one_of_the_same_name(tmp_path):
+    for folder in "ab":
+        file = tmp_path / folder / "__mocks__/test_app/test_a.json"
+        recording(file, (USER, folder))
+    source = await recordings(tmp_path)
+    of_file = request(test="tests/b/test_app.py::test_a")
+    of_file["metadata"]["test"]["testFile"] = str(tmp_path / "b/test_app.py")
+    assert (await answer(source, of_file))[0].data == "b"
+
+
+async def test_a_test_in_a_folder_is_known_by_its_recording(tmp_path):
+    path = tmp_path / "__mocks__/test_app"
+    recording(path / "test_a.json", (USER, "a"))
+    recording(path / "T.test_b.json", (USER, "b"), test="test_app.py::T::test_b[x::y]")
+    source = await recordings(tmp_path)
+    (mock,) = await answer(source, request(test="tests/unit/test_app.py::T::test_b[x::y]"))
+    assert mock.data == "b"
+
+
+async def test_calls_are_told_apart_as_the_project_does(tmp_path):
+    path = tmp_path / "__mocks__/test_app/test_a.json"
+    recording(path, (f"{USER}?ts=1", "first"), (f"{USER}?ts=2", "second"))
+    file = json.loads(path.read_text())
+    for number, interaction in enumerate(file["interactions"]):
+        interaction["request"]["headers"] = {"range": f"bytes={number}"}
+    path.write_text(json.dumps(file))
+    source = await recordings(tmp_path, Matching(ignore=["query:ts"]))
+    asked = request(f"{USER}?ts=3", headers={"Range": "bytes=1", "x-trace": "1"})
+    assert (await answer(source, asked))[0].data == "second"
 
 
 async def test_what_is_not_recorded_or_failed_cannot_be_answered(tmp_path):
