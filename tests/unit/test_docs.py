@@ -121,6 +121,13 @@ def test_every_environment_variable_is_documented():
     assert used >= {"MOCK_MCP", "MOCK_MCP_CACHE_DIR", "MOCK_MCP_LOG"}
     for name in used:
         assert f"`{name}`" in COMMANDS_DOCUMENT, name
+    assert rows(README, "Variable") == used
+
+
+def test_the_readme_names_every_command():
+    section = README.partition("## Commands")[2].partition("##")[0]
+    named = set(re.findall(r"`([a-z-]+)`", section))
+    assert named == set(COMMANDS) - {"help", "version"}
 
 
 @pytest.mark.parametrize("cls", error_classes(), ids=lambda cls: cls.__name__)
