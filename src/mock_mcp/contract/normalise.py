@@ -112,6 +112,10 @@ _FORMATS = frozenset(
 FORMAT_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 """The least and the greatest number of a format; no validator knows them by its name."""
 
+_MAX_SCOPED = 2000
+"""Definitions of a schema with ``$dynamicRef``: each counts once for every scope it is used in, of
+which there may be two to the power of the dynamic anchors."""
+
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _NULL_BRANCH: dict[str, Any] = {"type": "null"}
 
@@ -213,6 +217,9 @@ class _Converter:
             todo, reached = list(self._referred), set(self._referred)
             found: dict[str, _Definition] = {}
             while todo:
+                if self._is_scoped and len(found) >= _MAX_SCOPED:
+                    said = f"reaches more than {_MAX_SCOPED} schemas in their dynamic scopes"
+                    raise ContractDocumentError(place.file.name, place.pointer, said)
                 name = todo.pop()
                 found[name] = self._definition(name)
                 todo.extend(found[name].referred - reached)

@@ -138,6 +138,22 @@ def test_a_plain_schema(schema: dict[str, Any], body: Any, expected: list[str]) 
     assert pairs(verdict) == sorted(expected)
 
 
+def test_dynamic_scopes_without_end_are_unchecked() -> None:
+    names = [f"r{i}" for i in range(20)]
+    parts = {
+        name: {
+            "$id": name,
+            "$dynamicAnchor": name,
+            "properties": {other: {"$ref": other} for other in names},
+            "items": {"$dynamicRef": f"#{name}"},
+        }
+        for name in names
+    }
+    schema = {"$id": BASE, "$ref": "r0", "$defs": parts}
+    verdict = Contracts().check_mock(request(metadata={"schema": schema}), Mock("r1", {}))
+    assert "more than 2000 schemas" in str(verdict.unchecked_reason)
+
+
 def openapi(schemas: dict[str, Any], **more: Any) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Root"}}}
     return {
