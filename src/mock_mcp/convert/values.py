@@ -138,6 +138,8 @@ def member(value: Mapping[str, Any], name: str, kind: type[Any], default: Any = 
         if default is ...:
             raise Unusable(f"`{name}` is missing", f".{name}")
         return default
+    if kind is int and isinstance(found, float) and found.is_integer():
+        return int(found)  # JSON has one type of number
     wanted = (int, float) if kind is float else kind
     if not isinstance(found, wanted) or isinstance(found, bool):
         raise Unusable(f"`{name}` must be {_KINDS[kind]}", f".{name}")

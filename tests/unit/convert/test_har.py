@@ -324,6 +324,11 @@ def test_the_answer_to_a_head_keeps_its_length():
     assert found.response.body is msgspec.UNSET
 
 
+def test_a_whole_status_is_one_however_it_is_written():
+    assert repr(one(entry(status=201.0)).response.status) == "201"
+    assert "must be" in lost(entry(status=201.5))[1]
+
+
 @pytest.mark.parametrize("status", [204, 302, 304])
 def test_answers_without_body(status):
     found = one(entry({"size": 5, "mimeType": "text/html"}, status, headers={}))
