@@ -182,10 +182,13 @@ def arguments_of(tool: str, arguments: Mapping[str, Any]) -> Arguments:
     try:
         return convert(values, cls)
     except msgspec.ValidationError as exc:
-        in_mock = (
-            f" A mock takes {', '.join(_names(MockArgument))}." if "$.mocks[" in str(exc) else ""
-        )
-        raise InvalidParams(f"{tool}: {exc}.{in_mock} {_AGAIN}") from None
+        problem = str(exc)
+        hint = ""
+        if problem.startswith(("Expected `array`, got `str`", "Expected `object`, got `str`")):
+            hint = " Send the JSON value itself, not text that contains it."
+        elif "$.mocks[" in problem:
+            hint = f" A mock takes {', '.join(_names(MockArgument))}."
+        raise InvalidParams(f"{tool}: {problem}.{hint} {_AGAIN}") from None
 
 
 def _names(cls: type[msgspec.Struct]) -> list[str]:

@@ -73,7 +73,8 @@ def test_every_unknown_argument_is_named():
         ("provide_batch_mock_data", {**CLAIMED}, "mocks"),
         ("provide_batch_mock_data", {**CLAIMED, "mocks": None}, "mocks"),
         ("provide_batch_mock_data", {**CLAIMED, "mocks": [None]}, r"mocks\[0\]"),
-        ("provide_batch_mock_data", {**CLAIMED, "mocks": "[]"}, "mocks"),
+        ("provide_batch_mock_data", {**CLAIMED, "mocks": "[]"}, r"mocks`\. Send the JSON value"),
+        ("provide_batch_mock_data", {**CLAIMED, "mocks": ["{}"]}, r"mocks\[0\]`\. Send the JSON"),
         ("provide_batch_mock_data", {**CLAIMED, "mocks": [{"requestId": "r"}]}, "data"),
         (
             "provide_batch_mock_data",
