@@ -35,6 +35,7 @@ from mock_mcp.runtime.locks import FileLock
 from mock_mcp.runtime.project import compute_project_id
 from support.daemons import DaemonProcess, environment, listener_pid, processes_of
 from support.http import RawHttp, connect, post, rpc
+from support.script import Script
 from support.ws import HANG_S, WsClient, encode_frame, eventually, request
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets and modes")
@@ -195,6 +196,25 @@ class TestStop:
             daemon_process.process.send_signal(signal.SIGINT)
             assert daemon_process.wait_end() == 0
         assert not daemon_process.socket.exists()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_while_it_starts(
+        self, script: Callable[[str], Script], number: signal.Signals
+    ) -> None:
+        starting = script("""
+            from mock_mcp.cli import main
+            from mock_mcp.runtime.locks import FileLock
+
+            def is_held(lock):
+                say("waiting for one that seems to be stopping")
+                return False
+
+            FileLock.try_acquire = is_held
+            sys.exit(main(["daemon", "--project-root", WHERE["project_root"]]))
+        """)
+        assert starting.line().startswith("waiting")
+        starting.process.send_signal(number)
+        assert starting.end()[::2] == (0, "")
 
     def test_it_stops_when_idle(self, start_process: StartProcess) -> None:
         process = start_process(arguments=("--idle-minutes", "0.001"))

@@ -295,11 +295,16 @@ class TestHeartbeat:
         client.send({"type": "HEARTBEAT", "runId": "run-1"})
         assert client.recv() == {"type": "HEARTBEAT_ACK", "runId": "run-1"}
 
-    def test_pings_are_signs_of_life(self, daemon: ServedDaemon) -> None:
+    @pytest.mark.parametrize("sign", ["ping", "message"])
+    def test_signs_of_life(self, daemon: ServedDaemon, sign: str) -> None:
         client = daemon.attach()
         seen = daemon.control.call("listRuns")["runs"][0]["lastSeen"]
         while time.time() * 1000 < seen + 20:
-            client.ping(b"still here")
+            if sign == "ping":
+                client.ping(b"still here")
+            else:
+                client.send({"type": "HEARTBEAT"})
+                client.recv()
         assert daemon.control.call("listRuns")["runs"][0]["lastSeen"] > seen
 
     @pytest.mark.skipif(not STRESS, reason="takes 40 s; MOCK_MCP_STRESS=1 runs it")

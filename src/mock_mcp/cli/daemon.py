@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import msgspec
 
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("websockets").setLevel(logging.WARNING)
     _give_large_blocks_back()
     try:
-        asyncio.run(_serve(options))
+        with contextlib.suppress(asyncio.CancelledError):  # told to stop while it still started
+            asyncio.run(_serve(options))
     except MockMcpError as exc:
         if started:
             _tell(options.ready_fd, msgspec.json.encode(Readiness(exc.code, exc.message)) + b"\n")
@@ -80,8 +82,11 @@ async def _serve(options: argparse.Namespace) -> None:
         idle_s = options.idle_minutes * 60 or None
         limits = msgspec.structs.replace(limits, idle_s=idle_s)
     daemon = MockMcpDaemon(options.project_root, limits=limits, log_batches=options.log_batches)
-    _stop_on_signals(daemon)
+    starting = asyncio.current_task()
+    assert starting is not None
+    _on_signals(starting.cancel)
     async with daemon:
+        _on_signals(daemon.request_stop)
         if options.ready_fd is not None:
             _tell(options.ready_fd, b"\n")
         else:
@@ -100,17 +105,17 @@ def _give_large_blocks_back() -> None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
-def _stop_on_signals(daemon: MockMcpDaemon) -> None:
+def _on_signals(stop: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
 
     def stop_from_thread(*_: object) -> None:
-        loop.call_soon_threadsafe(daemon.request_stop)
+        loop.call_soon_threadsafe(stop)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         if sys.platform == "win32":
             signal.signal(number, stop_from_thread)
         else:
-            loop.add_signal_handler(number, daemon.request_stop)
+            loop.add_signal_handler(number, stop)
     if hasattr(signal, "pthread_sigmask"):  # the thread that started it may have blocked them all
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
