@@ -111,7 +111,7 @@ async def test_the_recording_of_the_same_file_comes_before_one_of_the_same_name(
 
 async def test_a_test_in_a_folder_is_known_by_its_recording(tmp_path):
     path = tmp_path / "__mocks__/test_app"
-    recording(path / "test_a.json", (USER, "a"))
+    recording(path / "A.test_a.json", (USER, "a"), test="test_app.py::A::test_a")
     recording(path / "T.test_b.json", (USER, "b"), test="test_app.py::T::test_b[x::y]")
     source = await recordings(tmp_path)
     (mock,) = await answer(source, request(test="tests/unit/test_app.py::T::test_b[x::y]"))
