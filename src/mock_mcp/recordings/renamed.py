@@ -31,6 +31,10 @@ LOOKED_AT = 200
 """How many files: a run in which every test misses shall not read them all for each."""
 
 
+LOOKED_THROUGH = 5_000
+"""How many directories of the project, which may be somebody's home: seconds, once."""
+
+
 class _Old(NamedTuple):
     """A recording, and the test that it names."""
 
@@ -90,7 +94,7 @@ def _recordings_near(path: Path) -> Iterator[_Old]:
 @lru_cache(maxsize=8)
 def _directories(root: Path) -> Sequence[Path]:
     """Return where recordings lie in a project: looked for once, not for each test of a run."""
-    return [*directories(root)]
+    return [*directories(root, LOOKED_THROUGH)]
 
 
 def _is_gone(old: _Old, names: Sequence[str], sources: dict[Path, TestSource]) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,13 +113,14 @@ def prune(found: Survey) -> tuple[Path, ...]:
     return tuple(removed)
 
 
-def directories(root: Path) -> Iterator[Path]:
+def directories(root: Path, at_most: int | None = None) -> Iterator[Path]:
     """Yield the directories that may hold recordings: each ``__mocks__`` and those in it.
 
     Args:
         root: Where to look.
+        at_most: How many directories are looked through.
     """
-    for text, names, _ in os.walk(root):
+    for text, names, _ in islice(os.walk(root), at_most):
         directory = Path(text)
         if DIRECTORY in (directory.name, directory.parent.name):
             yield directory
