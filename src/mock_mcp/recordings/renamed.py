@@ -30,7 +30,6 @@ __all__ = ["left_behind"]
 LOOKED_AT = 200
 """How many files: a run in which every test misses shall not read them all for each."""
 
-
 LOOKED_THROUGH = 5_000
 """How many directories of the project, which may be somebody's home: seconds, once."""
 
