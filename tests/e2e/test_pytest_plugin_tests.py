@@ -377,6 +377,80 @@ def test_last_failed_reports_no_recording_as_unused(tests: PluginProject) -> Non
     }
 
 
+def test_a_hook_of_the_project_may_mark_tests(tests: PluginProject) -> None:
+    tests.write(
+        """
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.mock_mcp)
+        """,
+        "conftest.py",
+    )
+    tests.write("""
+        @pytest.fixture(scope="module")
+        def token():
+            return user(1)
+
+        def test_one(token):
+            assert user(2)
+
+        def test_two():
+            assert user(3)
+    """)
+    recorded = tests.run(*EXAMPLE, "-n2", CI="")
+    assert recorded.outcomes() == {"passed": 2}, recorded.text
+    assert len(tests.recordings()) == 3
+    replayed = tests.run("--mock-prune", "-ktwo")
+    assert replayed.outcomes() == {"passed": 1, "deselected": 1}
+    assert len(tests.recordings()) == 3
+
+
+def test_a_marker_that_comes_too_late_fails_the_test(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.fixture(autouse=True)
+        def mocked(request):
+            request.node.add_marker(pytest.mark.mock_mcp)
+
+        def test_one():
+            assert user(1)
+    """)
+    result = tests.run(*EXAMPLE)
+    assert result.outcomes() == {"failed": 1}
+    assert "ask for the fixture mock_mcp" in result.text
+    tests.write("""
+        @pytest.fixture(autouse=True)
+        def mocked(request, mock_mcp):
+            request.node.add_marker(pytest.mark.mock_mcp(hosts=["other.test"]))
+
+        def test_one():
+            assert user(1)
+    """)
+    result = tests.run(*EXAMPLE)
+    assert result.outcomes() == {"passed": 1}, result.text
+
+
+def test_nothing_is_pruned_where_tests_ask_by_name(tests: PluginProject) -> None:
+    tests.write("""
+        @pytest.fixture(scope="module")
+        def token():
+            return user(1)
+
+        @pytest.mark.parametrize("n", [2, 3])
+        def test_one(request, n):
+            request.getfixturevalue("mock_mcp")
+            request.getfixturevalue("token")
+            assert user(n)
+    """)
+    tests.record()
+    recorded = tests.recordings()
+    assert len(recorded) == 3
+    result = tests.run("--mock-prune", "-k2")
+    assert result.outcomes() == {"passed": 1, "deselected": 1}
+    assert tests.recordings() == recorded
+
+
 # -- Fixtures that several tests share --------------------------------------------------------
 
 SHARED = """

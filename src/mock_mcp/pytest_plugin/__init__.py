@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mock_mcp.pytest_plugin.session import MockedSession
     from mock_mcp.scope import Scope
 
@@ -24,6 +26,11 @@ _MARKER = (
     "mock_mcp(instructions=, openapi=, mode=, source=, timeout=, contract=, match=, ignore=, "
     "hosts=, passthrough=, redact=, response_headers=, before_record=, before_match=): "
     "mock the HTTP calls of this test"
+)
+_TOO_LATE = (
+    "The marker mock_mcp was added to this test while it was set up, and calls are mocked from the "
+    "beginning of the set-up. Add it in the hook pytest_collection_modifyitems, or have the "
+    "fixture that added it ask for the fixture mock_mcp."
 )
 
 
@@ -96,11 +103,24 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _session(config).start_responder()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, Any, Any]:
+    """Begin a mocked session when any collected test is mocked, be it by another hook."""
+    before = list(items)  # other hooks deselect some, add some, and mark some
+    result = yield
+    collected = {*before, *items}
+    if any(is_mocked(item) for item in collected):
+        _session(config).collected(collected, all_run=len(items) == len(collected))
+    return result
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin a mocked session when any collected test is mocked."""
-    if any(is_mocked(item) for item in items):
-        _session(config).collected(items)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Refuse a marker that came too late: the test would really call."""
+    if is_mocked(item) and not _session(item.config).has_begun(item):
+        pytest.fail(_TOO_LATE, pytrace=False)
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ class Report:
             "drift": dict(self._drift),
             "really_asked": dict(self._really_asked),
             "known": [str(path) for path in self.known],
+            "knows_all": self.knows_all,
             "ran_all": self.ran_all,
         }
 
@@ -127,6 +128,7 @@ class Report:
         self._drift.update(worker["drift"])
         self._really_asked.update(worker["really_asked"])
         self.known.update(Path(path) for path in worker["known"])
+        self.knows_all = self.knows_all and worker["knows_all"]
         self.ran_all = self.ran_all and worker["ran_all"]
 
     # -- At the end ----------------------------------------------------------------------------

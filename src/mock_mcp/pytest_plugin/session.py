@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -93,8 +93,9 @@ class MockedSession:
         self._display = reporter and WaitingDisplay(reporter, self._project, self._run, cache_dir)
         self._responder: ResponderProcess | None = None
 
-    def collected(self, items: list[pytest.Item]) -> None:
-        """Note what the collected tests use, before any are deselected."""
+    def collected(self, items: Collection[pytest.Item], *, all_run: bool) -> None:
+        """Note what the collected tests use, those that were deselected too."""
+        self._report.ran_all &= all_run
         for item in items:
             self._report.known.add(_place(item).path)
             if is_mocked(item):
@@ -137,8 +138,13 @@ class MockedSession:
     def scope_of(self, item: pytest.Item) -> Scope:
         """Return the scope of the test that is being set up."""
         if item not in self._scopes:  # the fixture was asked for by name while the test runs
+            self._report.knows_all &= bool(self._report.known)
             self._begin(item)
         return self._scopes[item]
+
+    def has_begun(self, item: pytest.Item) -> bool:
+        """Return whether the calls of the test that runs are mocked."""
+        return item in self._scopes
 
     # -- The test ------------------------------------------------------------------------------
 
@@ -206,7 +212,8 @@ class MockedSession:
             shorten(report, error)
         if call.when == "call" and report.passed:
             self._passed.add(item)
-            names = getattr(item, "fixturenames", ())
+            asked = getattr(item, "_request", item)  # which knows what was asked for by name, too
+            names = getattr(asked, "fixturenames", ())
             for shared in self._shared.values():
                 shared.served = shared.served or shared.fixture in names
         scope = self._scopes.get(item)
